@@ -1,0 +1,1 @@
+"""`mailstead NOUN VERB`: one file per noun."""

@@ -1,0 +1,1 @@
+"""The real sides of the windows to the world: sockets, TLS, DNS, time."""

@@ -1,0 +1,1 @@
+"""IMAP4rev1, the server's side (RFC 3501 and its extensions)."""

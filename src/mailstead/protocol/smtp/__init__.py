@@ -1,0 +1,1 @@
+"""SMTP, both sides (RFC 5321 and its extensions)."""

@@ -1,0 +1,1 @@
+"""Configuration, wiring, listeners, certificates, logs: a house put together and running."""

@@ -1,0 +1,1 @@
+"""What the house does. The only place where rooms meet."""

@@ -1,0 +1,1 @@
+"""One connection each: read an event, call one service, send the reply."""

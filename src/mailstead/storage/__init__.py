@@ -1,0 +1,1 @@
+"""What is kept: one interface, one door (read, write, apply). Only this room speaks SQL."""
