@@ -1,1 +1,1 @@
-"""A message at rest: header fields, MIME structure, addresses, dates, and the making of messages."""
+"""A message at rest: header fields, MIME structure, addresses, dates, composing."""
