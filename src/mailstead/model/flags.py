@@ -9,6 +9,9 @@ import re
 
 SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = 1, 2, 4, 8, 16
 
+# Not a flag of IMAP, but kept with them: the owner has fetched the body once.
+RETRIEVED = 1 << 16
+
 SYSTEM_FLAGS: dict[str, int] = {
     "\\Seen": SEEN,
     "\\Answered": ANSWERED,

@@ -1,0 +1,61 @@
+"""Wake-ups between the processes on one store: a datagram to the socket of each.
+
+The sockets lie in one folder, each named after its process; one that nobody reads any more is
+removed by whoever notices. A lost datagram is no harm: watchers also look from time to time.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+DATAGRAM_LIMIT = 512
+
+
+class DatagramBus:
+    """The Bus of one machine."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder
+        self._own = folder / f"{os.getpid()}.sock"
+        self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._receiver: socket.socket | None = None
+
+    def publish(self, topic: bytes) -> None:
+        """Tell the other processes."""
+        for path in self._folder.glob("*.sock"):
+            if path != self._own:
+                self._send(path, topic)
+
+    def _send(self, path: Path, topic: bytes) -> None:
+        try:
+            self._sender.sendto(topic, str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)  # its process is gone
+        except OSError:
+            return  # it is busy: it will look by itself
+
+    def subscribe(self, hear: Callable[[bytes], None]) -> None:
+        """Call hear(topic) for what other processes publish; needs a running loop."""
+        self._own.unlink(missing_ok=True)
+        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        receiver.bind(str(self._own))
+        self._receiver = receiver
+        asyncio.get_running_loop().add_reader(receiver, self._receive, receiver, hear)
+
+    def _receive(self, receiver: socket.socket, hear: Callable[[bytes], None]) -> None:
+        try:
+            topic = receiver.recv(DATAGRAM_LIMIT)
+        except OSError:
+            return
+        hear(topic)
+
+    def close(self) -> None:
+        """Take our socket out of the folder."""
+        if self._receiver is not None:
+            asyncio.get_running_loop().remove_reader(self._receiver)
+            self._receiver.close()
+            self._own.unlink(missing_ok=True)
+        self._sender.close()

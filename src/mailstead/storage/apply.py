@@ -1,0 +1,367 @@
+"""Plans into rows: the hot path of the store, a whole batch of plans at a time.
+
+Each plan is checked first, against counters that are loaded once per mailbox and account; only a
+plan that can be done leaves a trace. Then all rows go in, table by table, and each counter is
+written once.
+Holds: UIDs only grow; modseqs come from the account's counter; counters equal the rows.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from mailstead.message.structure import RENDER_VERSION
+from mailstead.model.entries import AnyEntry, Delivered, Queued
+from mailstead.model.errors import Refusal
+from mailstead.model.flags import DELETED, SEEN
+from mailstead.model.numbers import (
+    AccountId,
+    BlobId,
+    EmailId,
+    MailboxId,
+    ModSeq,
+    OutgoingId,
+    QueueId,
+    Uid,
+    UidValidity,
+)
+from mailstead.storage import blobs, journal, queue
+from mailstead.storage.plan import (
+    Append,
+    Appended,
+    Applied,
+    Enqueue,
+    Enqueued,
+    JournalRow,
+    Plan,
+    Postpone,
+    Release,
+    StoredBody,
+)
+from mailstead.storage.store import Tx, to_micros
+
+UID_LIMIT = 2**32 - 1  # RFC 9051 section 9: nz-number
+_NO_BODY = StoredBody(BlobId(0), 0)
+
+
+class _Account(msgspec.Struct):
+    login: str
+    quota: int
+    used: int
+    emails: int
+    modseq: int
+    fresh: bool = False  # has this batch's modseq been drawn?
+
+
+class _Mailbox(msgspec.Struct):
+    account: int
+    name: str
+    uidvalidity: int
+    uidnext: int
+    modseq: int
+    messages: int
+    unseen: int
+    deleted: int
+    size: int
+    keywords: set[str] = msgspec.field(default_factory=set)
+
+
+def apply_plans(tx: Tx, plans: Sequence[Plan]) -> list[Applied | Exception]:
+    """What came of each plan, in order; the exception of a plan that cannot be done."""
+    batch = _Batch(tx)
+    results = [batch.take(plan) for plan in plans]
+    batch.write()
+    return results
+
+
+class _Batch:
+    def __init__(self, tx: Tx) -> None:
+        self.tx = tx
+        self.now = to_micros(tx.now)
+        self.accounts: dict[int, _Account] = {}
+        self.mailboxes: dict[int, _Mailbox] = {}
+        self.rows: dict[str, list[dict[str, Any]]] = {}
+
+    def take(self, plan: Plan) -> Applied | Exception:
+        """Check the plan and collect its rows, or give back why it cannot be done."""
+        try:
+            self._check(plan)
+        except Refusal as refusal:
+            return refusal
+        return self._collect(plan)
+
+    # ------------------------------------------------------------------ checks
+
+    def _check(self, plan: Plan) -> None:
+        body_size = plan.body.size if plan.body else 0
+        wanted: dict[int, int] = {}
+        for step in plan.steps:
+            if isinstance(step, Append):
+                mailbox = self._mailbox(step.mailbox)
+                if mailbox.uidnext >= UID_LIMIT:
+                    raise Refusal("the mailbox has used up its UIDs", "LIMIT")
+                wanted[mailbox.account] = (
+                    wanted.get(mailbox.account, 0) + len(step.header) + body_size
+                )
+                if step.enforce_quota:
+                    self._check_quota(mailbox.account, wanted[mailbox.account])
+
+    def _check_quota(self, account: int, more: int) -> None:
+        row = self._account(account)
+        if row.quota and row.used + more > row.quota:
+            raise Refusal("the account's quota is used up: delete some mail first", "OVERQUOTA")
+
+    def _mailbox(self, mailbox: int) -> _Mailbox:
+        found = self.mailboxes.get(mailbox)
+        if found is None:
+            row = self.tx.row(
+                "SELECT account, name, uidvalidity, uidnext, modseq, messages, unseen, deleted,"
+                " size FROM mailbox WHERE id = :id",
+                id=mailbox,
+            )
+            if row is None:
+                raise Refusal("the mailbox is gone", "TRYCREATE")
+            found = self.mailboxes[mailbox] = _Mailbox(*row)
+        return found
+
+    def _account(self, account: int) -> _Account:
+        found = self.accounts.get(account)
+        if found is None:
+            row = self.tx.row(
+                "SELECT login, quota, used, emails, modseq FROM account WHERE id = :id", id=account
+            )
+            if row is None:
+                raise Refusal("the account is gone", "NONEXISTENT")
+            found = self.accounts[account] = _Account(*row)
+        return found
+
+    # ------------------------------------------------------------------ rows
+
+    def _collect(self, plan: Plan) -> Applied:
+        body = self._store_body(plan)
+        contents: dict[bytes, int] = {}
+        story: list[AnyEntry] = list(plan.journal)
+        appended: list[Appended] = []
+        enqueued: list[Enqueued] = []
+        for step in plan.steps:
+            match step:
+                case Append():
+                    appended.append(self._append(step, plan, body, contents, story))
+                case Enqueue():
+                    enqueued.append(self._enqueue(step, plan, body, story))
+                case Release(queue_id):
+                    self._row("release", id=queue_id)
+                case Postpone():
+                    self._row("postpone", **queue.postpone_row(step, self.now))
+        if story:
+            row = JournalRow(plan.trace, plan.organisation, tuple(story), plan.arrival)
+            self._journal(row)
+        for row in plan.rows:
+            self._journal(row)
+        return Applied(tuple(appended), tuple(enqueued))
+
+    def _store_body(self, plan: Plan) -> StoredBody:
+        if plan.body is None or isinstance(plan.body, StoredBody):
+            return plan.body or _NO_BODY
+        stored, rows = blobs.rows_of(self.tx, plan.body)
+        self.rows.setdefault("blob", []).extend(rows)
+        return stored
+
+    def _append(
+        self,
+        step: Append,
+        plan: Plan,
+        body: StoredBody,
+        contents: dict[bytes, int],
+        story: list[AnyEntry],
+    ) -> Appended:
+        content = contents.get(step.header)
+        if content is None:
+            content = contents[step.header] = self._content(step, body)
+        size = len(step.header) + body.size
+        mailbox = self._mailbox(step.mailbox)
+        account = self._charge(mailbox, step, size)
+        uid, email = mailbox.uidnext - 1, self.tx.allocate("email")
+        self._row(
+            "email",
+            id=email,
+            account=mailbox.account,
+            content=content,
+            thread=email,
+            trace=plan.trace,
+            modseq=account.modseq,
+        )
+        self._row(
+            "placement",
+            mailbox=step.mailbox,
+            uid=uid,
+            email=email,
+            content=content,
+            modseq=account.modseq,
+            flags=step.flags,
+            keywords=step.keywords,
+            internal_date=to_micros(step.internal_date),
+            size=size,
+        )
+        if step.recipient:
+            story.append(
+                Delivered(
+                    at=self.tx.now,
+                    recipient=step.recipient,
+                    account=account.login,
+                    mailbox=mailbox.name,
+                    uid=uid,
+                )
+            )
+        return Appended(
+            MailboxId(step.mailbox),
+            UidValidity(mailbox.uidvalidity),
+            Uid(uid),
+            ModSeq(account.modseq),
+            EmailId(email),
+        )
+
+    def _charge(self, mailbox: _Mailbox, step: Append, size: int) -> _Account:
+        """Count the message in its mailbox and account."""
+        account = self._account(mailbox.account)
+        if not account.fresh:
+            account.modseq += 1
+            account.fresh = True
+        account.used += size
+        account.emails += 1
+        mailbox.uidnext += 1
+        mailbox.modseq = account.modseq
+        mailbox.messages += 1
+        mailbox.size += size
+        mailbox.unseen += not step.flags & SEEN
+        mailbox.deleted += bool(step.flags & DELETED)
+        if step.keywords:
+            mailbox.keywords.update(step.keywords.split(" "))
+        return account
+
+    def _content(self, step: Append, body: StoredBody) -> int:
+        content = self.tx.allocate("content")
+        digest = step.rendered.digest
+        self._row(
+            "content",
+            id=content,
+            blob=body.blob,
+            body_size=body.size,
+            header=step.header,
+            structure=step.rendered.structure,
+            envelope=step.rendered.envelope,
+            bodystructure=step.rendered.bodystructure,
+            render_version=RENDER_VERSION,
+            message_id=digest.message_id,
+            ancestors=" ".join(digest.references or (digest.in_reply_to,)),
+            base_subject=digest.base_subject,
+            sent=None if digest.sent is None else to_micros(digest.sent),
+            from_key=digest.from_,
+            to_key=digest.to,
+            cc_key=digest.cc,
+            attachment=int(digest.has_attachment),
+        )
+        return content
+
+    def _enqueue(
+        self, step: Enqueue, plan: Plan, body: StoredBody, story: list[AnyEntry]
+    ) -> Enqueued:
+        outgoing = self.tx.allocate("outgoing")
+        self._row(
+            "outgoing",
+            id=outgoing,
+            trace=plan.trace,
+            organisation=plan.organisation,
+            account=step.account,
+            reverse_path=step.reverse_path,
+            header=step.header,
+            blob=body.blob,
+            body_size=body.size,
+            body_type=step.body_type.value,
+            smtputf8=int(step.smtputf8),
+            created=self.now,
+        )
+        first = self.tx.allocate("queue", len(step.recipients))
+        ids = tuple(QueueId(first + n) for n in range(len(step.recipients)))
+        for queue_id, recipient in zip(ids, step.recipients, strict=True):
+            row = queue.new_row(queue_id, outgoing, plan.organisation, step.priority, recipient)
+            self._row("queue", **row, created=self.now)
+            story.append(
+                Queued(
+                    at=self.tx.now,
+                    recipient=recipient.recipient,
+                    queue_id=queue_id,
+                    lane=recipient.lane,
+                    held=recipient.hold,
+                )
+            )
+        return Enqueued(OutgoingId(outgoing), ids)
+
+    def _journal(self, row: JournalRow) -> None:
+        self._row("journal", **journal.new_row(self.tx, row))
+
+    def _row(self, table: str, **values: Any) -> None:
+        self.rows.setdefault(table, []).append(values)
+
+    # ------------------------------------------------------------------ writing
+
+    def write(self) -> None:
+        """All rows and counters into the database."""
+        for table, sql in _INSERT.items():
+            if rows := self.rows.get(table):
+                self.tx.many(sql, rows)
+        queue.release(self.tx, self.rows.get("release", []))
+        queue.postpone(self.tx, self.rows.get("postpone", []))
+        self.tx.many(_MAILBOX, (_counters(id_, row) for id_, row in self.mailboxes.items()))
+        self.tx.many(_ACCOUNT, (_usage(id_, row) for id_, row in self.accounts.items()))
+        self.tx.many(_KEYWORD, self._new_keywords())
+
+    def _new_keywords(self) -> list[dict[str, Any]]:
+        return [
+            {"mailbox": id_, "name": name}
+            for id_, row in self.mailboxes.items()
+            for name in sorted(row.keywords)
+        ]
+
+
+def _counters(mailbox: int, row: _Mailbox) -> dict[str, Any]:
+    return {
+        "id": mailbox,
+        "uidnext": row.uidnext,
+        "modseq": row.modseq,
+        "messages": row.messages,
+        "unseen": row.unseen,
+        "deleted": row.deleted,
+        "size": row.size,
+    }
+
+
+def _usage(account: int, row: _Account) -> dict[str, Any]:
+    return {"id": AccountId(account), "used": row.used, "emails": row.emails, "modseq": row.modseq}
+
+
+_MAILBOX = (
+    "UPDATE mailbox SET uidnext = :uidnext, modseq = :modseq, messages = :messages,"
+    " unseen = :unseen, deleted = :deleted, size = :size WHERE id = :id"
+)
+_ACCOUNT = "UPDATE account SET used = :used, emails = :emails, modseq = :modseq WHERE id = :id"
+_KEYWORD = "INSERT INTO keyword (mailbox, name) VALUES (:mailbox, :name) ON CONFLICT DO NOTHING"
+_INSERT = {
+    "blob": "INSERT INTO blob (id, data) VALUES (:id, :data)",
+    "content": "INSERT INTO content (id, blob, body_size, header, structure, envelope,"
+    " bodystructure, render_version, message_id, ancestors, base_subject, sent, from_key, to_key,"
+    " cc_key, attachment) VALUES (:id, :blob, :body_size, :header, :structure, :envelope,"
+    " :bodystructure, :render_version, :message_id, :ancestors, :base_subject, :sent, :from_key,"
+    " :to_key, :cc_key, :attachment)",
+    "email": "INSERT INTO email (id, account, content, thread, trace, modseq)"
+    " VALUES (:id, :account, :content, :thread, :trace, :modseq)",
+    "placement": "INSERT INTO placement (mailbox, uid, email, content, modseq, flags, keywords,"
+    " internal_date, size) VALUES (:mailbox, :uid, :email, :content, :modseq, :flags, :keywords,"
+    " :internal_date, :size)",
+    "outgoing": "INSERT INTO outgoing (id, trace, organisation, account, reverse_path, header,"
+    " blob, body_size, body_type, smtputf8, created) VALUES (:id, :trace, :organisation, :account,"
+    " :reverse_path, :header, :blob, :body_size, :body_type, :smtputf8, :created)",
+    "queue": queue.INSERT,
+    "journal": journal.INSERT,
+}

@@ -1,0 +1,83 @@
+"""The journal: what happened to each message, as entries (model/entries.py) under its trace.
+
+One row a transaction, written in the transaction it tells of. Retention is the organisation's.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from mailstead.model.entries import AnyEntry
+from mailstead.model.numbers import TraceId
+from mailstead.storage.plan import JournalRow
+from mailstead.storage.store import Tx, from_micros, to_micros
+
+INSERT = (
+    "INSERT INTO journal (id, at, organisation, trace, arrival, entries)"
+    " VALUES (:id, :at, :organisation, :trace, :arrival, :entries)"
+)
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list[AnyEntry]).decode
+
+
+class Story(msgspec.Struct, frozen=True):
+    """All entries under one trace, in the order they happened."""
+
+    trace: TraceId
+    entries: tuple[AnyEntry, ...]
+
+
+def new_row(tx: Tx, row: JournalRow) -> dict[str, Any]:
+    """The values of a journal row."""
+    return {
+        "id": tx.allocate("journal"),
+        "at": to_micros(tx.now),
+        "organisation": row.organisation,
+        "trace": row.trace,
+        "arrival": int(row.arrival),
+        "entries": _encode(row.entries),
+    }
+
+
+def add(tx: Tx, rows: Sequence[JournalRow]) -> None:
+    """Write the rows."""
+    tx.many(INSERT, [new_row(tx, row) for row in rows])
+
+
+def find(tx: Tx, trace: TraceId) -> Story | None:
+    """The story of a message, or None if nothing is known under this id."""
+    rows = tx.rows("SELECT entries FROM journal WHERE trace = :trace ORDER BY id", trace=trace)
+    if not rows:
+        return None
+    return Story(trace, tuple(entry for row in rows for entry in _decode(row[0])))
+
+
+def arrivals(tx: Tx, limit: int) -> list[Story]:
+    """The newest messages, newest first, each with the entries of its arrival."""
+    rows = tx.rows(
+        "SELECT trace, entries FROM journal WHERE arrival = 1 ORDER BY id DESC LIMIT :limit",
+        limit=limit,
+    )
+    return [Story(TraceId(trace), tuple(_decode(entries))) for trace, entries in rows]
+
+
+def expire(tx: Tx, limit: int = 1000) -> int:
+    """Delete rows that are older than their organisation keeps them; how many went."""
+    return tx.run(
+        "DELETE FROM journal WHERE id IN (SELECT journal.id FROM journal"
+        " LEFT JOIN organisation ON organisation.id = journal.organisation"
+        " WHERE journal.at < :now - coalesce(journal_days, 30) * :day"
+        " ORDER BY journal.at LIMIT :limit)",
+        now=to_micros(tx.now),
+        day=86_400_000_000,
+        limit=limit,
+    )
+
+
+def oldest(tx: Tx) -> datetime | None:
+    """When the oldest row was written."""
+    at = tx.value("SELECT min(at) FROM journal")
+    return None if at is None else from_micros(at)

@@ -1,0 +1,440 @@
+"""Messages in mailboxes: reading pages of columns, changing flags, copying, moving, expunging.
+
+Changes take UIDs as ranges (first, last) that cover at most WRITE_LIMIT messages; longer commands
+are a series of writes. Holds: each change draws one modseq from the account's counter; counters of
+mailbox and account equal the rows; an email without a placement is gone, with a tombstone.
+"""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from mailstead.model.flags import DELETED, RETRIEVED, SEEN, join_keywords
+from mailstead.model.numbers import (
+    AccountId,
+    BlobId,
+    EmailId,
+    MailboxId,
+    ModSeq,
+    TraceId,
+    Uid,
+    UidValidity,
+)
+from mailstead.storage import blobs, mailboxes
+from mailstead.storage.plan import StoredBody
+from mailstead.storage.store import Tx
+
+Ranges = Sequence[tuple[int, int]]  # UIDs, first and last
+Mode = Literal["replace", "add", "remove"]
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """All messages of a mailbox, as columns in UID order."""
+
+    modseq: ModSeq
+    uids: "array[int]"
+    flags: list[int]
+    keywords: list[str]
+
+
+class FlagsRow(msgspec.Struct, frozen=True):
+    """The flags of one message, after a change."""
+
+    uid: Uid
+    flags: int
+    keywords: str
+    modseq: ModSeq
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """What COPY and MOVE tell: which UID became which (RFC 4315 section 3)."""
+
+    uidvalidity: UidValidity
+    sources: tuple[Uid, ...]
+    copies: tuple[Uid, ...]
+
+
+class Retrieval(msgspec.Struct, frozen=True):
+    """A message that its owner fetched for the first time."""
+
+    uid: Uid
+    trace: TraceId
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def snapshot(tx: Tx, mailbox: MailboxId) -> Snapshot | None:
+    """The whole mailbox as it stands, or None if it is gone."""
+    modseq = tx.value("SELECT modseq FROM mailbox WHERE id = :id", id=mailbox)
+    if modseq is None:
+        return None
+    rows = tx.rows(
+        "SELECT uid, flags, keywords FROM placement WHERE mailbox = :id ORDER BY uid", id=mailbox
+    )
+    uids = array("I", [row[0] for row in rows])
+    return Snapshot(ModSeq(modseq), uids, [row[1] for row in rows], [row[2] for row in rows])
+
+
+# What a page of a mailbox can be asked for: name -> column.
+COLUMNS = {
+    "uid": "uid",
+    "internal_date": "internal_date",
+    "size": "placement.size",
+    "email": "email",
+    "modseq": "modseq",
+    "envelope": "envelope",
+    "bodystructure": "bodystructure",
+    "structure": "structure",
+    "header": "header",
+    "blob": "blob",
+    "body_size": "body_size",
+    "sent": "sent",
+    "part": "blob.data",  # the first part of the body; the whole of it up to PART_SIZE
+}
+_OF_PLACEMENT = {"uid", "internal_date", "size", "email", "modseq"}
+
+
+def page(
+    tx: Tx, mailbox: MailboxId, first: int, last: int, limit: int, columns: Sequence[str]
+) -> list[tuple[Any, ...]]:
+    """The columns of the messages with UIDs from first to last, in order, `limit` at most."""
+    joins = ""
+    if not _OF_PLACEMENT.issuperset(columns):
+        joins = " JOIN content ON content.id = placement.content"
+    if "part" in columns:
+        joins += " LEFT JOIN blob ON blob.id = content.blob"
+    names = ", ".join(COLUMNS[column] for column in columns)
+    return tx.rows(
+        f"SELECT {names} FROM placement{joins} WHERE mailbox = :mailbox"
+        " AND uid BETWEEN :first AND :last ORDER BY uid LIMIT :limit",
+        mailbox=mailbox,
+        first=first,
+        last=last,
+        limit=limit,
+    )
+
+
+# ---------------------------------------------------------------------- flags
+
+
+def set_flags(
+    tx: Tx, mailbox: MailboxId, ranges: Ranges, mode: Mode, flags: int, keywords: str
+) -> list[FlagsRow]:
+    """Change flags; the rows that are different now. All others keep their modseq."""
+    changed = [
+        (uid, old, (new, words))
+        for uid, old, old_words in _flags_in(tx, mailbox, ranges)
+        if (new := _combine(old, flags, mode)) is not None
+        and (words := _combine_keywords(old_words, keywords, mode)) is not None
+        and (new, words) != (old, old_words)
+    ]
+    if not changed:
+        return []
+    account = _account_of(tx, mailbox)
+    modseq = mailboxes.next_modseq(tx, account)
+    tx.many(
+        "UPDATE placement SET flags = :flags, keywords = :keywords, modseq = :modseq"
+        " WHERE mailbox = :mailbox AND uid = :uid",
+        [
+            {"mailbox": mailbox, "uid": uid, "flags": new, "keywords": words, "modseq": modseq}
+            for uid, _, (new, words) in changed
+        ],
+    )
+    _add_keywords(tx, mailbox, {word for _, _, (_, words) in changed for word in words.split()})
+    _count(
+        tx,
+        mailbox,
+        modseq,
+        unseen=sum(_unseen(new) - _unseen(old) for _, old, (new, _) in changed),
+        deleted=sum(_deleted(new) - _deleted(old) for _, old, (new, _) in changed),
+    )
+    return [FlagsRow(Uid(uid), new, words, modseq) for uid, _, (new, words) in changed]
+
+
+def mark_retrieved(tx: Tx, mailbox: MailboxId, uids: Sequence[int]) -> list[Retrieval]:
+    """Note a first retrieval; those of the messages for which it was the first. No modseq."""
+    found = []
+    for uid in uids:
+        email = tx.value(
+            "UPDATE placement SET flags = flags + :bit WHERE mailbox = :mailbox AND uid = :uid"
+            " AND flags < :bit RETURNING email",
+            bit=RETRIEVED,
+            mailbox=mailbox,
+            uid=uid,
+        )
+        if email is not None:
+            trace = tx.value("SELECT trace FROM email WHERE id = :id", id=email)
+            found.append(Retrieval(Uid(uid), trace))
+    return found
+
+
+def take_recent(tx: Tx, mailbox: MailboxId) -> Uid:
+    """The first UID that no session has seen; from now on, none of today's (RFC 3501 2.3.2)."""
+    first = tx.value("SELECT first_recent FROM mailbox WHERE id = :id", id=mailbox)
+    tx.run("UPDATE mailbox SET first_recent = uidnext WHERE id = :id", id=mailbox)
+    return Uid(first or 1)
+
+
+def _combine(old: int, flags: int, mode: Mode) -> int:
+    if mode == "add":
+        return old | flags
+    if mode == "remove":
+        return old & ~flags
+    return old & RETRIEVED | flags
+
+
+def _combine_keywords(old: str, keywords: str, mode: Mode) -> str:
+    if mode == "replace" or not (old or keywords):
+        return keywords
+    if not keywords:
+        return old
+    have = {word.lower(): word for word in old.split()}
+    change = {word.lower(): word for word in keywords.split()}
+    if mode == "add":
+        return join_keywords(set({**change, **have}.values()))
+    return join_keywords({word for key, word in have.items() if key not in change})
+
+
+def _flags_in(tx: Tx, mailbox: MailboxId, ranges: Ranges) -> Iterator[tuple[int, int, str]]:
+    for first, last in ranges:
+        yield from tx.rows(
+            "SELECT uid, flags, keywords FROM placement WHERE mailbox = :mailbox"
+            " AND uid BETWEEN :first AND :last",
+            mailbox=mailbox,
+            first=first,
+            last=last,
+        )
+
+
+# ---------------------------------------------------------------------- copy and move
+
+
+def copy(tx: Tx, mailbox: MailboxId, ranges: Ranges, target: MailboxId) -> Copied:
+    """Place the messages in another mailbox (or again in the same), flags and dates kept."""
+    rows = _placements(tx, mailbox, ranges)
+    return _place(tx, rows, target, _in_mailbox(tx, rows, target))
+
+
+def move(tx: Tx, mailbox: MailboxId, ranges: Ranges, target: MailboxId) -> Copied:
+    """Place the messages in another mailbox and take them out of this one (RFC 6851)."""
+    rows = _placements(tx, mailbox, ranges)
+    taken = set() if target == mailbox else _in_mailbox(tx, rows, target)
+    _take_out(tx, mailbox, rows)
+    copied = _place(tx, rows, target, taken)
+    _drop_homeless(tx, _account_of(tx, target), [row for row in rows if row[1] in taken])
+    return copied
+
+
+def _place(tx: Tx, rows: list[tuple[Any, ...]], target: MailboxId, taken: set[int]) -> Copied:
+    """New placements; an email that lies in the target already gets a second email there."""
+    account, uidvalidity, uidnext = tx.rows(
+        "SELECT account, uidvalidity, uidnext FROM mailbox WHERE id = :id", id=target
+    )[0]
+    modseq = mailboxes.next_modseq(tx, account)
+    placements = []
+    for number, (_, email, content, flags, keywords, internal_date, size) in enumerate(rows):
+        if email in taken:
+            email = _second_email(tx, account, email, modseq, size)
+        placements.append(
+            {
+                "mailbox": target,
+                "uid": uidnext + number,
+                "email": email,
+                "content": content,
+                "modseq": modseq,
+                "flags": flags,
+                "keywords": keywords,
+                "internal_date": internal_date,
+                "size": size,
+            }
+        )
+    tx.many(_PLACE, placements)
+    _add_keywords(tx, target, {word for row in rows for word in row[4].split()})
+    tx.run(
+        "UPDATE mailbox SET uidnext = uidnext + :count WHERE id = :id", id=target, count=len(rows)
+    )
+    _count_rows(tx, target, modseq, rows, 1)
+    copies = tuple(Uid(uidnext + number) for number in range(len(rows)))
+    return Copied(UidValidity(uidvalidity), tuple(Uid(row[0]) for row in rows), copies)
+
+
+def _second_email(tx: Tx, account: AccountId, email: EmailId, modseq: ModSeq, size: int) -> int:
+    id_ = tx.allocate("email")
+    tx.run(
+        "INSERT INTO email (id, account, content, thread, trace, modseq)"
+        " SELECT :id, account, content, thread, trace, :modseq FROM email WHERE id = :email",
+        id=id_,
+        email=email,
+        modseq=modseq,
+    )
+    tx.run(
+        "UPDATE account SET used = used + :size, emails = emails + 1 WHERE id = :id",
+        id=account,
+        size=size,
+    )
+    return id_
+
+
+def _in_mailbox(tx: Tx, rows: list[tuple[Any, ...]], mailbox: MailboxId) -> set[int]:
+    """Which of these emails have a placement in the mailbox."""
+    return {
+        row[1]
+        for row in rows
+        if tx.value(
+            "SELECT 1 FROM placement WHERE email = :email AND mailbox = :mailbox",
+            email=row[1],
+            mailbox=mailbox,
+        )
+    }
+
+
+# ---------------------------------------------------------------------- expunge
+
+
+def expunge(tx: Tx, mailbox: MailboxId, ranges: Ranges) -> list[Uid]:
+    """Delete those of the messages that carry \\Deleted; their UIDs."""
+    rows = [row for row in _placements(tx, mailbox, ranges) if row[3] & DELETED]
+    return _remove(tx, _account_of(tx, mailbox), mailbox, rows)
+
+
+def clear(tx: Tx, account: AccountId, mailbox: MailboxId, limit: int) -> int:
+    """Delete up to `limit` messages of a mailbox that may be gone itself; how many it were."""
+    rows = tx.rows(
+        f"SELECT {_PLACEMENT} FROM placement WHERE mailbox = :id ORDER BY uid LIMIT :limit",
+        id=mailbox,
+        limit=limit,
+    )
+    return len(_remove(tx, account, mailbox, rows))
+
+
+def _remove(
+    tx: Tx, account: AccountId, mailbox: MailboxId, rows: list[tuple[Any, ...]]
+) -> list[Uid]:
+    if rows:
+        _take_out(tx, mailbox, rows)
+        _drop_homeless(tx, account, rows)
+    return [Uid(row[0]) for row in rows]
+
+
+def _take_out(tx: Tx, mailbox: MailboxId, rows: list[tuple[Any, ...]]) -> None:
+    """Delete the placements and leave tombstones."""
+    if not rows:
+        return
+    account = tx.value("SELECT account FROM mailbox WHERE id = :id", id=mailbox)
+    keys = [{"mailbox": mailbox, "uid": row[0]} for row in rows]
+    tx.many("DELETE FROM placement WHERE mailbox = :mailbox AND uid = :uid", keys)
+    if account is None:
+        return
+    modseq = mailboxes.next_modseq(tx, account)
+    tx.many(
+        "INSERT INTO expunged (mailbox, modseq, uid) VALUES (:mailbox, :modseq, :uid)",
+        [{**key, "modseq": modseq} for key in keys],
+    )
+    _count_rows(tx, mailbox, modseq, rows, -1)
+
+
+def _drop_homeless(tx: Tx, account: AccountId, rows: list[tuple[Any, ...]]) -> None:
+    """Delete the emails that have no placement left, and contents and bodies nobody uses."""
+    gone = [
+        row
+        for row in rows
+        if tx.value("SELECT 1 FROM placement WHERE email = :email LIMIT 1", email=row[1]) is None
+    ]
+    if not gone:
+        return
+    modseq = mailboxes.next_modseq(tx, account)
+    keys = [{"account": account, "email": row[1], "modseq": modseq} for row in gone]
+    tx.many("DELETE FROM email WHERE id = :email AND account = :account", keys)
+    tx.many(
+        "INSERT INTO email_gone (account, modseq, email) VALUES (:account, :modseq, :email)", keys
+    )
+    tx.run(
+        "UPDATE account SET used = used - :size, emails = emails - :count WHERE id = :id",
+        id=account,
+        size=sum(row[6] for row in gone),
+        count=len(gone),
+    )
+    for content in sorted({row[2] for row in gone}):
+        _drop_content(tx, content)
+
+
+def _drop_content(tx: Tx, content: int) -> None:
+    row = tx.row(
+        "DELETE FROM content WHERE id = :id"
+        " AND NOT EXISTS (SELECT 1 FROM email WHERE content = :id) RETURNING blob, body_size",
+        id=content,
+    )
+    if row is not None:
+        blobs.drop_unused(tx, StoredBody(BlobId(row[0]), row[1]))
+
+
+# ---------------------------------------------------------------------- shared steps
+
+
+def _placements(tx: Tx, mailbox: MailboxId, ranges: Ranges) -> list[tuple[Any, ...]]:
+    return [
+        row
+        for first, last in ranges
+        for row in tx.rows(
+            f"SELECT {_PLACEMENT} FROM placement WHERE mailbox = :mailbox"
+            " AND uid BETWEEN :first AND :last ORDER BY uid",
+            mailbox=mailbox,
+            first=first,
+            last=last,
+        )
+    ]
+
+
+def _account_of(tx: Tx, mailbox: MailboxId) -> AccountId:
+    account: AccountId = tx.value("SELECT account FROM mailbox WHERE id = :id", id=mailbox)
+    return account
+
+
+def _count_rows(
+    tx: Tx, mailbox: MailboxId, modseq: ModSeq, rows: list[tuple[Any, ...]], sign: int
+) -> None:
+    _count(
+        tx,
+        mailbox,
+        modseq,
+        messages=sign * len(rows),
+        unseen=sign * sum(_unseen(row[3]) for row in rows),
+        deleted=sign * sum(_deleted(row[3]) for row in rows),
+        size=sign * sum(row[6] for row in rows),
+    )
+
+
+def _count(tx: Tx, mailbox: MailboxId, modseq: ModSeq, **changes: int) -> None:
+    sums = "".join(f", {name} = {name} + :{name}" for name in changes)
+    tx.run(
+        f"UPDATE mailbox SET modseq = :modseq{sums} WHERE id = :id",
+        id=mailbox,
+        modseq=modseq,
+        **changes,
+    )
+
+
+def _add_keywords(tx: Tx, mailbox: MailboxId, names: set[str]) -> None:
+    tx.many(
+        "INSERT INTO keyword (mailbox, name) VALUES (:mailbox, :name) ON CONFLICT DO NOTHING",
+        [{"mailbox": mailbox, "name": name} for name in sorted(names)],
+    )
+
+
+def _unseen(flags: int) -> int:
+    return int(not flags & SEEN)
+
+
+def _deleted(flags: int) -> int:
+    return int(bool(flags & DELETED))
+
+
+_PLACEMENT = "uid, email, content, flags, keywords, internal_date, size"
+_PLACE = (
+    "INSERT INTO placement (mailbox, uid, email, content, modseq, flags, keywords, internal_date,"
+    " size) VALUES (:mailbox, :uid, :email, :content, :modseq, :flags, :keywords, :internal_date,"
+    " :size)"
+)

@@ -1,0 +1,329 @@
+"""The queue's rows: waiting -> claimed -> gone.
+
+A claimed row has a lease and is due again when the lease ends, so a crash needs no repair: the
+remote may see a message twice, never not at all.
+Holds: a recipient leaves the queue only in the transaction that records its outcome.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from mailstead.model.envelope import BodyType
+from mailstead.model.numbers import (
+    AccountId,
+    BlobId,
+    OrganisationId,
+    OutgoingId,
+    QueueId,
+    TraceId,
+)
+from mailstead.storage import blobs
+from mailstead.storage.plan import Postpone, QueuedRecipient, StoredBody
+from mailstead.storage.store import Tx, from_micros, to_micros
+
+INSERT = (
+    "INSERT INTO queue (id, outgoing, organisation, recipient, transport, lane, priority, due,"
+    " hold, attempts, created, delay_notified, route, last_reply) VALUES (:id, :outgoing,"
+    " :organisation, :recipient, :transport, :lane, :priority, :due, :hold, 0, :created, 0,"
+    " :route, '')"
+)
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """One recipient in the queue."""
+
+    id: QueueId
+    outgoing: OutgoingId
+    recipient: str
+    transport: str
+    lane: str
+    route: str
+    due: datetime
+    held: bool
+    claimed: bool
+    attempts: int
+    created: datetime
+    delay_notified: bool
+    last_tried: datetime | None
+    last_reply: str
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """One message in the queue, without its octets."""
+
+    id: OutgoingId
+    trace: TraceId
+    organisation: OrganisationId
+    account: AccountId | None
+    reverse_path: str
+    header_size: int
+    body: StoredBody
+    body_type: BodyType
+    smtputf8: bool
+    created: datetime
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What one attempt is about: a message and those of its recipients that go the same way."""
+
+    outgoing: Outgoing
+    lane: str
+    transport: str
+    route: str
+    recipients: tuple[Waiting, ...]
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """Which recipients an operator means; what is empty matches all."""
+
+    ids: tuple[QueueId, ...] = ()
+    trace: str = ""
+    lane: str = ""
+    recipient: str = ""  # an address, or "@domain"
+    reverse_path: str = ""
+    held: bool | None = None
+
+
+def new_row(
+    queue_id: QueueId,
+    outgoing: int,
+    organisation: OrganisationId,
+    priority: int,
+    recipient: QueuedRecipient,
+) -> dict[str, Any]:
+    """The values of a row that waits."""
+    return {
+        "id": queue_id,
+        "outgoing": outgoing,
+        "organisation": organisation,
+        "recipient": recipient.recipient,
+        "transport": recipient.transport,
+        "lane": recipient.lane,
+        "priority": priority,
+        "due": to_micros(recipient.due),
+        "hold": int(recipient.hold),
+        "route": recipient.route,
+    }
+
+
+def claim(
+    tx: Tx, lease: timedelta, limit: int, shut_lanes: Sequence[str], per_job: int
+) -> list[Job]:
+    """Take up to `limit` due recipients, of lanes that are not shut, for the length of a lease.
+
+    Those of one message that go the same way come as one job, `per_job` at most.
+    """
+    rows = _due_rows(tx, limit, shut_lanes)
+    until = to_micros(tx.now + lease)
+    tx.many(
+        "UPDATE queue SET lease = :until, due = :until WHERE id = :id",
+        [{"id": row[0], "until": until} for row in rows],
+    )
+    groups: dict[tuple[int, str, str, str], list[Waiting]] = {}
+    for row in rows:
+        waiting = _waiting(row)
+        key = (waiting.outgoing, waiting.lane, waiting.transport, waiting.route)
+        groups.setdefault(key, []).append(waiting)
+    messages = {key[0]: get_outgoing(tx, OutgoingId(key[0])) for key in groups}
+    return [
+        Job(messages[outgoing], lane, transport, route, tuple(members[at : at + per_job]))
+        for (outgoing, lane, transport, route), members in groups.items()
+        for at in range(0, len(members), per_job)
+    ]
+
+
+def _due_rows(tx: Tx, limit: int, shut_lanes: Sequence[str]) -> list[tuple[Any, ...]]:
+    shut = {f"lane{number}": lane for number, lane in enumerate(shut_lanes)}
+    names = ", ".join(f":{name}" for name in shut)
+    others = f" AND lane NOT IN ({names})" if shut else ""
+    return tx.rows(
+        f"SELECT {_COLUMNS} FROM queue WHERE hold = 0 AND due <= :now{others}"
+        " ORDER BY due, id LIMIT :limit",
+        now=to_micros(tx.now),
+        limit=limit,
+        **shut,
+    )
+
+
+def next_due(tx: Tx, shut_lanes: Sequence[str] = ()) -> datetime | None:
+    """When the next recipient that is not held is due."""
+    shut = {f"lane{number}": lane for number, lane in enumerate(shut_lanes)}
+    names = ", ".join(f":{name}" for name in shut)
+    others = f" AND lane NOT IN ({names})" if shut else ""
+    due = tx.value(f"SELECT min(due) FROM queue WHERE hold = 0{others}", **shut)
+    return None if due is None else from_micros(due)
+
+
+def get_outgoing(tx: Tx, outgoing: OutgoingId) -> Outgoing:
+    """The message of a queued recipient."""
+    row = tx.row(
+        "SELECT id, trace, organisation, account, reverse_path, length(header), blob, body_size,"
+        " body_type, smtputf8, created FROM outgoing WHERE id = :id",
+        id=outgoing,
+    )
+    if row is None:
+        raise LookupError(f"no message {outgoing} in the queue")
+    id_, trace, organisation, account, reverse_path, header_size, blob, size, *rest = row
+    body_type, smtputf8, created = rest
+    return Outgoing(
+        id=id_,
+        trace=trace,
+        organisation=organisation,
+        account=account,
+        reverse_path=reverse_path,
+        header_size=header_size,
+        body=StoredBody(BlobId(blob), size),
+        body_type=BodyType(body_type),
+        smtputf8=bool(smtputf8),
+        created=from_micros(created),
+    )
+
+
+def get_header(tx: Tx, outgoing: OutgoingId) -> bytes:
+    """The header of a message in the queue."""
+    header: bytes = tx.value("SELECT header FROM outgoing WHERE id = :id", id=outgoing)
+    return header
+
+
+def postpone_row(step: Postpone, now: int) -> dict[str, Any]:
+    """The values that a postponed recipient waits with."""
+    return {
+        "id": step.queue_id,
+        "due": to_micros(step.due),
+        "attempts": step.attempts,
+        "last_reply": step.last_reply,
+        "last_tried": now,
+        "delay_notified": int(step.delay_notified),
+    }
+
+
+def postpone(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
+    """Let claimed recipients wait again."""
+    tx.many(
+        "UPDATE queue SET due = :due, lease = NULL, attempts = :attempts,"
+        " last_reply = :last_reply, last_tried = :last_tried, delay_notified = :delay_notified"
+        " WHERE id = :id",
+        rows,
+    )
+
+
+def release(tx: Tx, rows: Iterable[dict[str, Any]]) -> None:
+    """Take recipients out of the queue, and messages that have none left."""
+    gone = (
+        tx.value("DELETE FROM queue WHERE id = :id RETURNING outgoing", id=row["id"])
+        for row in rows
+    )
+    for outgoing in sorted({outgoing for outgoing in gone if outgoing is not None}):
+        row = tx.row(
+            "DELETE FROM outgoing WHERE id = :id"
+            " AND NOT EXISTS (SELECT 1 FROM queue WHERE outgoing = :id) RETURNING blob, body_size",
+            id=outgoing,
+        )
+        if row is not None:
+            blobs.drop_unused(tx, StoredBody(BlobId(row[0]), row[1]))
+
+
+# ---------------------------------------------------------------------- for operators
+
+
+def find(tx: Tx, wanted: Filter, limit: int, after: int = 0) -> list[tuple[Waiting, Outgoing]]:
+    """A page of the recipients that match, in the order they came; go on after the last id."""
+    where, values = _where(wanted)
+    rows = tx.rows(
+        f"SELECT {_COLUMNS} FROM queue WHERE id > :after{where} ORDER BY id LIMIT :limit",
+        after=after,
+        limit=limit,
+        **values,
+    )
+    waiting = [_waiting(row) for row in rows]
+    return [(one, get_outgoing(tx, one.outgoing)) for one in waiting]
+
+
+def count(tx: Tx) -> int:
+    """How many recipients are in the queue."""
+    number: int = tx.value("SELECT count(*) FROM queue")
+    return number
+
+
+def make_due(tx: Tx, ids: Sequence[QueueId]) -> None:
+    """Try these at once; a running attempt is not doubled."""
+    tx.many(
+        "UPDATE queue SET due = :now WHERE id = :id AND lease IS NULL",
+        [{"id": id_, "now": to_micros(tx.now)} for id_ in ids],
+    )
+
+
+def set_hold(tx: Tx, ids: Sequence[QueueId], hold: bool) -> None:
+    """Keep these back, or let them go on."""
+    tx.many(
+        "UPDATE queue SET hold = :hold WHERE id = :id",
+        [{"id": id_, "hold": int(hold)} for id_ in ids],
+    )
+
+
+def set_route(tx: Tx, ids: Sequence[QueueId], route: str) -> None:
+    """Send these by another way (host:port), and at once; "" goes back to the usual one."""
+    tx.many(
+        "UPDATE queue SET route = :route, due = :now WHERE id = :id AND lease IS NULL",
+        [{"id": id_, "route": route, "now": to_micros(tx.now)} for id_ in ids],
+    )
+
+
+def _where(wanted: Filter) -> tuple[str, dict[str, Any]]:
+    parts: list[str] = []
+    values: dict[str, Any] = {}
+    if wanted.ids:
+        values = {f"id{number}": id_ for number, id_ in enumerate(wanted.ids)}
+        parts.append(f"id IN ({', '.join(f':{name}' for name in values)})")
+    if wanted.lane:
+        parts.append("lane = :lane")
+        values["lane"] = wanted.lane
+    if wanted.recipient:
+        parts.append("recipient LIKE :recipient ESCAPE '!'")
+        values["recipient"] = ("%" if wanted.recipient.startswith("@") else "") + _like(
+            wanted.recipient
+        )
+    if wanted.held is not None:
+        parts.append("hold = :hold")
+        values["hold"] = int(wanted.held)
+    for column in ("trace", "reverse_path"):
+        if text := getattr(wanted, column):
+            parts.append(f"outgoing IN (SELECT id FROM outgoing WHERE {column} = :{column})")
+            values[column] = text
+    return "".join(f" AND {part}" for part in parts), values
+
+
+def _like(text: str) -> str:
+    for special in "!%_":
+        text = text.replace(special, "!" + special)
+    return text
+
+
+_COLUMNS = (
+    "id, outgoing, recipient, transport, lane, route, due, hold, lease, attempts, created,"
+    " delay_notified, last_tried, last_reply"
+)
+
+
+def _waiting(row: tuple[Any, ...]) -> Waiting:
+    id_, outgoing, recipient, transport, lane, route, due, hold, lease = row[:9]
+    attempts, created, delay_notified, last_tried, last_reply = row[9:]
+    return Waiting(
+        id_,
+        outgoing,
+        recipient,
+        transport,
+        lane,
+        route,
+        from_micros(due),
+        bool(hold),
+        lease is not None,
+        attempts,
+        from_micros(created),
+        bool(delay_notified),
+        None if last_tried is None else from_micros(last_tried),
+        last_reply,
+    )

@@ -1,0 +1,43 @@
+"""Migrations: numbered SQL files, each run once and never changed after it has landed.
+
+Holds: `schema_version` says which ran; a database that is newer than this program is refused.
+"""
+
+import re
+from importlib import resources
+
+from mailstead.storage import dialect
+from mailstead.storage.store import Tx
+
+
+class SchemaError(Exception):
+    """The database was written by a newer Mailstead than this one."""
+
+
+def migrate(tx: Tx, words: dict[str, str]) -> None:
+    """Bring the schema up to date, inside the transaction given."""
+    tx.run("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL PRIMARY KEY)")
+    have = tx.value("SELECT max(version) FROM schema_version") or 0
+    steps = migrations()
+    if have > max(steps):
+        raise SchemaError(
+            f"the database has schema {have}, this Mailstead knows {max(steps)}: "
+            "run the newer Mailstead again, or restore a backup made before the upgrade"
+        )
+    for version, text in steps.items():
+        if version > have:
+            for statement in _statements(dialect.spell(text, words)):
+                tx.run(statement)
+            tx.run("INSERT INTO schema_version (version) VALUES (:version)", version=version)
+
+
+def migrations() -> dict[int, str]:
+    """Number -> text of every migration, in order."""
+    folder = resources.files("mailstead.storage") / "migrations"
+    found = {int(file.name[:4]): file.read_text("utf-8") for file in folder.iterdir()}
+    return dict(sorted(found.items()))
+
+
+def _statements(text: str) -> list[str]:
+    text = re.sub(r"--[^\n]*", "", text)
+    return [statement.strip() for statement in text.split(";") if statement.strip()]
