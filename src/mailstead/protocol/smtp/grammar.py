@@ -1,0 +1,146 @@
+"""The arguments of SMTP commands (RFC 5321 sections 4.1.1 and 4.1.2, RFC 6531 section 3.3).
+
+Lenient where practice is: a space after the colon, HELO names of any shape, a domain-less
+<postmaster>. Strict where guessing would hurt: no path without angle brackets, no unknown or
+repeated parameter. What cannot be read is answered with the reply that each function returns.
+"""
+
+import re
+
+from mailstead.model.address import Address, Domain, parse_address
+from mailstead.model.envelope import BodyType
+from mailstead.model.reply import Reply
+from mailstead.protocol.smtp import replies
+from mailstead.protocol.smtp.events import Helo, Mail, Rcpt
+
+CLIENT_NAME_LIMIT = 255  # octets (RFC 5321 section 4.5.3.1.2)
+PARAMETERS_LIMIT = 20  # of one command
+BDAT_SIZE_DIGITS = 20  # RFC 1870 section 4 says so of SIZE
+
+# "<", a source route to be ignored (RFC 5321 appendix C), mailbox, ">", parameters.
+_PATH = re.compile(
+    r' *<(?:@[^:"<> ]*+:)?((?:"(?:[^"\\]|\\.)*+"|[^"<> ])*+)>(?: +([^ ].*?))? *\Z', re.DOTALL
+)
+_KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*\Z")
+_VALUE = re.compile(r"[!-<>-~\u0080-\U0010ffff]+\Z")  # esmtp-value, with RFC 6531 section 3.3
+_SIZE = re.compile(r"[0-9]{1,20}\Z")
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*\Z")
+_BDAT = re.compile(rf"([0-9]{{1,{BDAT_SIZE_DIGITS}}})(?: +(LAST))? *\Z", re.IGNORECASE)
+
+BAD_SENDER = replies.syntax_error("5.1.7", "The sender is no address; the form is <name@domain>")
+BAD_RECIPIENT = replies.syntax_error(
+    "5.1.3", "The recipient is no address; the form is <name@domain>"
+)
+MAIL_SYNTAX = replies.syntax_error("5.5.4", "The syntax is: MAIL FROM:<address>")
+RCPT_SYNTAX = replies.syntax_error("5.5.4", "The syntax is: RCPT TO:<address>")
+BAD_PARAMETER = replies.syntax_error("5.5.4", "A parameter is malformed or given twice")
+UNKNOWN_PARAMETER = Reply(555, "5.5.4", "A parameter is not known here; EHLO lists what is")
+
+
+def parse_helo(argument: str, extended: bool) -> Helo | Reply:
+    """The client's name; any printable text will do, as it proves nothing.
+
+    A client that gives a bad name must not be refused for it alone (RFC 5321 section 4.1.4).
+    """
+    name = argument.strip(" ")
+    if not name or len(name) > CLIENT_NAME_LIMIT or not name.isprintable():
+        return replies.BAD_CLIENT_NAME
+    return Helo(name, extended)
+
+
+def parse_mail(argument: str, smtputf8_offered: bool) -> Mail | Reply:
+    """MAIL FROM with its parameters (RFC 5321 section 4.1.1.2)."""
+    if argument[:5].upper() != "FROM:":
+        return MAIL_SYNTAX
+    found = _PATH.match(argument, 5)
+    if found is None:
+        return BAD_SENDER
+    mailbox, text = found.groups()
+    parameters = _parse_parameters(text) if text else {}
+    if parameters is None:
+        return BAD_PARAMETER
+    try:
+        reverse_path = parse_address(mailbox) if mailbox else None
+    except ValueError:
+        return BAD_SENDER
+    event = _with_parameters(reverse_path, parameters, smtputf8_offered) if parameters else None
+    event = event or Mail(reverse_path)
+    if isinstance(event, Mail) and not mailbox.isascii() and not event.smtputf8:
+        return replies.NON_ASCII_ADDRESS
+    return event
+
+
+def parse_rcpt(argument: str, smtputf8: bool) -> Rcpt | Reply:
+    """RCPT TO; `smtputf8` if the transaction asked for it (RFC 5321 section 4.1.1.3)."""
+    if argument[:3].upper() != "TO:":
+        return RCPT_SYNTAX
+    found = _PATH.match(argument, 3)
+    if found is None:
+        return BAD_RECIPIENT
+    mailbox, parameters = found.groups()
+    if parameters:
+        return UNKNOWN_PARAMETER
+    if not smtputf8 and not mailbox.isascii():
+        return replies.NON_ASCII_ADDRESS
+    if mailbox.lower() == "postmaster":
+        return Rcpt(Address(mailbox, Domain("")))
+    try:
+        return Rcpt(parse_address(mailbox))
+    except ValueError:
+        return BAD_RECIPIENT
+
+
+def parse_bdat(argument: str) -> tuple[int, bool] | None:
+    """The size of the chunk and whether it is the last (RFC 3030 section 2); None if malformed."""
+    found = _BDAT.match(argument)
+    return (int(found.group(1)), bool(found.group(2))) if found else None
+
+
+def decode_xtext(text: str) -> str | None:
+    """The text behind xtext (RFC 3461 section 4), or None if it is malformed."""
+    if not _XTEXT.match(text):
+        return None
+    return re.sub(r"\+(..)", lambda m: chr(int(m.group(1), 16)), text)
+
+
+def encode_xtext(text: str) -> str:
+    """ASCII text as xtext (RFC 3461 section 4)."""
+    return re.sub(r"[^!-*,-<>-~]", lambda m: f"+{ord(m.group()):02X}", text)
+
+
+def _parse_parameters(text: str) -> dict[str, str | None] | None:
+    """Keyword in capitals -> value; None if one is malformed or given twice."""
+    parameters: dict[str, str | None] = {}
+    for word in text.split():
+        keyword, equals, value = word.partition("=")
+        name = keyword.upper()
+        malformed = not _KEYWORD.match(keyword) or (equals and not _VALUE.match(value))
+        if malformed or name in parameters or len(parameters) == PARAMETERS_LIMIT:
+            return None
+        parameters[name] = value if equals else None
+    return parameters
+
+
+def _with_parameters(
+    reverse_path: Address | None, parameters: dict[str, str | None], smtputf8_offered: bool
+) -> Mail | Reply:
+    size, body_type, smtputf8 = None, BodyType.SEVEN_BIT, False
+    for keyword, value in parameters.items():
+        match keyword:
+            case "SIZE" if value and _SIZE.match(value):
+                size = int(value)
+            case "BODY" if value and value.upper() in ("7BIT", "8BITMIME"):
+                body_type = BodyType(value.upper())
+            case "BODY" if value and value.upper() == "BINARYMIME":
+                return UNKNOWN_PARAMETER  # RFC 3030 section 3: only where it is offered
+            case "SMTPUTF8" if value is None and smtputf8_offered:
+                smtputf8 = True
+            case "AUTH" if value and decode_xtext(value) is not None:
+                pass  # we trust nobody's word on who wrote it (RFC 4954 section 5)
+            case "SIZE" | "BODY" | "AUTH":
+                return BAD_PARAMETER
+            case "SMTPUTF8" if smtputf8_offered:
+                return BAD_PARAMETER
+            case _:
+                return UNKNOWN_PARAMETER
+    return Mail(reverse_path, size, body_type, smtputf8)

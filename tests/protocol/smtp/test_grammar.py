@@ -1,0 +1,217 @@
+"""Arguments of SMTP commands, as tables."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailstead.model.address import Address, Domain
+from mailstead.model.envelope import BodyType
+from mailstead.model.reply import Reply
+from mailstead.protocol.smtp import replies
+from mailstead.protocol.smtp.events import Mail, Rcpt
+from mailstead.protocol.smtp.grammar import (
+    BAD_PARAMETER,
+    BAD_RECIPIENT,
+    BAD_SENDER,
+    MAIL_SYNTAX,
+    RCPT_SYNTAX,
+    UNKNOWN_PARAMETER,
+    decode_xtext,
+    encode_xtext,
+    parse_bdat,
+    parse_mail,
+    parse_rcpt,
+)
+
+
+def address(local_part: str, domain: str) -> Address:
+    return Address(local_part, Domain(domain))
+
+
+BOB = address("bob", "example.net")
+JUERGEN = address("jürgen", "example.net")
+
+
+@pytest.mark.rfc("5321 section 4.1.2")
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("TO:<bob@example.net>", BOB),
+        ("to:<bob@Example.NET>", BOB),
+        ("TO: <bob@example.net>", BOB),
+        ("TO:<bob@example.net> ", BOB),
+        ("TO:<b.o+b@example.net>", address("b.o+b", "example.net")),
+        ('TO:<"bob"@example.net>', BOB),
+        (r'TO:<"Joe\,Smith"@example.net>', address("Joe,Smith", "example.net")),
+        ('TO:<"a> b"@example.net>', address("a> b", "example.net")),
+        ('TO:<"a@b"@example.net>', address("a@b", "example.net")),
+        (r'TO:<"a\"b\\"@example.net>', address('a"b\\', "example.net")),
+        ("TO:<bob@[192.0.2.1]>", address("bob", "[192.0.2.1]")),
+        ("TO:<bob@[IPv6:2001:db8::1]>", address("bob", "[IPv6:2001:db8::1]")),
+        ("TO:<@a.example,@b.example:bob@example.net>", BOB),
+        ("TO:<@a.example:bob@example.net>", BOB),
+        ("TO:<postmaster>", address("postmaster", "")),
+        ("TO:<PostMaster>", address("PostMaster", "")),
+        ("TO:<bob>", BAD_RECIPIENT),
+        ("TO:<>", BAD_RECIPIENT),
+        ("TO:", BAD_RECIPIENT),
+        ("TO:bob@example.net", BAD_RECIPIENT),
+        ("TO:<bob@example.net", BAD_RECIPIENT),
+        ("TO:bob@example.net>", BAD_RECIPIENT),
+        ("TO:<<bob@example.net>>", BAD_RECIPIENT),
+        ("TO:<bob@example.net><eve@example.net>", BAD_RECIPIENT),
+        ("TO:<bob@example.net>NOTIFY=NEVER", BAD_RECIPIENT),
+        ("TO:<bob @example.net>", BAD_RECIPIENT),
+        ("TO:<bob@exa mple.net>", BAD_RECIPIENT),
+        ("TO:<bob@@example.net>", BAD_RECIPIENT),
+        ("TO:<.bob@example.net>", BAD_RECIPIENT),
+        ("TO:<bob@example..net>", BAD_RECIPIENT),
+        ("TO:<bob@>", BAD_RECIPIENT),
+        ("TO:<@example.net>", BAD_RECIPIENT),
+        ('TO:<"bob@example.net>', BAD_RECIPIENT),
+        ("TO:<@a.example>", BAD_RECIPIENT),
+        ("TO:<b\0b@example.net>", BAD_RECIPIENT),
+        ('TO:<"b\0b"@example.net>', BAD_RECIPIENT),
+        ("TO:<b\rb@example.net>", BAD_RECIPIENT),
+        ("TO:<bob@example.net\n>", BAD_RECIPIENT),
+        ("TO:<" + "x" * 65 + "@example.net>", BAD_RECIPIENT),
+        ("TO:<bob@" + "x." * 128 + "net>", BAD_RECIPIENT),
+        ("TO <bob@example.net>", RCPT_SYNTAX),
+        ("FROM:<bob@example.net>", RCPT_SYNTAX),
+        ("", RCPT_SYNTAX),
+        ("TO:<jürgen@example.net>", replies.NON_ASCII_ADDRESS),
+        ("TO:<bob@bücher.example>", replies.NON_ASCII_ADDRESS),
+        ("TO:<bob@example.net> NOTIFY=NEVER", UNKNOWN_PARAMETER),
+    ],
+)
+def test_rcpt(argument, expected):
+    parsed = parse_rcpt(argument, smtputf8=False)
+    assert expected == (parsed.recipient if isinstance(parsed, Rcpt) else parsed)
+
+
+@pytest.mark.rfc("6531 section 3.3")
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("TO:<jürgen@example.net>", address("jürgen", "example.net")),
+        ('TO:<"jür gen"@example.net>', address("jür gen", "example.net")),
+        ("TO:<bob@bücher.example>", address("bob", "xn--bcher-kva.example")),
+        ("TO:<" + "ü" * 33 + "@example.net>", BAD_RECIPIENT),
+        ("TO:<b\ud800b@example.net", BAD_RECIPIENT),
+    ],
+)
+def test_rcpt_with_smtputf8(argument, expected):
+    parsed = parse_rcpt(argument, smtputf8=True)
+    assert expected == (parsed.recipient if isinstance(parsed, Rcpt) else parsed)
+
+
+@pytest.mark.rfc("5321 section 4.1.1.2")
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("FROM:<>", Mail(None)),
+        ("from: <>", Mail(None)),
+        ("FROM:<@a.example:bob@example.net>", Mail(BOB)),
+        ("FROM:<postmaster>", BAD_SENDER),
+        ("FROM:bob@example.net", BAD_SENDER),
+        ("FROM:", BAD_SENDER),
+        ("FROM", MAIL_SYNTAX),
+        ("TO:<>", MAIL_SYNTAX),
+        ("FROM:<bob@example.net> SIZE=0", Mail(BOB, 0)),
+        ("FROM:<bob@example.net>  size=12345   BODY=7BIT", Mail(BOB, 12345)),
+        ("FROM:<> SIZE=99999999999999999999", Mail(None, 99999999999999999999)),
+        ("FROM:<> SIZE=100000000000000000000", BAD_PARAMETER),
+        ("FROM:<> SIZE=-1", BAD_PARAMETER),
+        ("FROM:<> SIZE=١", BAD_PARAMETER),
+        ("FROM:<> SIZE=", BAD_PARAMETER),
+        ("FROM:<> SIZE", BAD_PARAMETER),
+        ("FROM:<> SIZE=1 SIZE=1", BAD_PARAMETER),
+        ("FROM:<> SIZE=1 size=2", BAD_PARAMETER),
+        ("FROM:<> BODY=8BITMIME", Mail(None, None, BodyType.EIGHT_BIT_MIME)),
+        ("FROM:<> BODY=9BIT", BAD_PARAMETER),
+        ("FROM:<> BODY", BAD_PARAMETER),
+        ("FROM:<> BODY=BINARYMIME", UNKNOWN_PARAMETER),
+        ("FROM:<> AUTH=<>", Mail(None)),
+        ("FROM:<bob@example.net> AUTH=e+3Dmc2@example.com", Mail(BOB)),
+        ("FROM:<> AUTH=e+3", BAD_PARAMETER),
+        ("FROM:<> RET=FULL", UNKNOWN_PARAMETER),
+        ("FROM:<> =", BAD_PARAMETER),
+        ("FROM:<> A=B=C", BAD_PARAMETER),
+        ("FROM:<> SMTPUTF8", Mail(None, smtputf8=True)),
+        ("FROM:<> SMTPUTF8=1", BAD_PARAMETER),
+        ("FROM:<jürgen@example.net> SMTPUTF8", Mail(JUERGEN, smtputf8=True)),
+        ("FROM:<jürgen@example.net>", replies.NON_ASCII_ADDRESS),
+        ("FROM:<jürgen@example.net> SIZE=1", replies.NON_ASCII_ADDRESS),
+        ("FROM:<> " + " ".join(f"X{n}" for n in range(21)), BAD_PARAMETER),
+    ],
+)
+def test_mail(argument, expected):
+    assert expected == parse_mail(argument, smtputf8_offered=True)
+
+
+@pytest.mark.rfc("6531 section 3.4")
+def test_smtputf8_where_it_is_not_offered():
+    assert parse_mail("FROM:<> SMTPUTF8", smtputf8_offered=False) == UNKNOWN_PARAMETER
+
+
+@pytest.mark.rfc("3030 section 2")
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("0", (0, False)),
+        ("86 LAST", (86, True)),
+        ("86  last ", (86, True)),
+        ("", None),
+        ("LAST", None),
+        ("-1", None),
+        ("1 FIRST", None),
+        ("1LAST", None),
+        ("1 LAST LAST", None),
+        ("0x10", None),
+        ("१", None),
+        ("9" * 21, None),
+    ],
+)
+def test_bdat(argument, expected):
+    assert expected == parse_bdat(argument)
+
+
+@pytest.mark.rfc("3461 section 4")
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("e+3Dmc2@example.com", "e=mc2@example.com"),
+        ("a+2Bb", "a+b"),
+        ("a+2b", None),
+        ("a+", None),
+        ("a=b", None),
+        ("a b", None),
+        ("ä", None),
+    ],
+)
+def test_xtext(text, expected):
+    assert expected == decode_xtext(text)
+
+
+@given(st.text(st.characters(max_codepoint=255)))
+def test_xtext_goes_both_ways(text):
+    assert decode_xtext(encode_xtext(text)) == text
+
+
+@given(st.text(st.sampled_from('<>@:",. \\a\u0080ü[]=+0\0\r\n\ud800')) | st.text())
+def test_any_argument_is_answered(text):
+    assert isinstance(parse_rcpt(f"TO:{text}", smtputf8=True), Rcpt | Reply)
+    assert isinstance(parse_mail(f"FROM:{text}", smtputf8_offered=True), Mail | Reply)
+
+
+def test_hostile_arguments_take_linear_time():
+    for text in (
+        '"' * 2000,
+        '"\\' * 1000,
+        "@:" * 1000,
+        "<" * 2000,
+        '""' * 1000,
+        "<a@b> " + " " * 2000,
+    ):
+        assert isinstance(parse_rcpt(f"TO:<{text}", smtputf8=True), Reply)
