@@ -1,0 +1,316 @@
+"""The commands of a client as values, one type each (RFC 3501 section 6 and extensions).
+
+Mailbox names are decoded and normalised, flags are in the form of model.flags, moments are in UTC.
+`uid` says that the command came with the prefix UID: its set and its answers are of UIDs.
+"""
+
+import enum
+from datetime import datetime
+
+import msgspec
+
+from mailstead.protocol.imap.fetch import Item
+from mailstead.protocol.imap.numset import NumSet
+from mailstead.protocol.imap.search import Key
+
+Tag = bytes
+
+
+class Capability(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.1.1."""
+
+    tag: Tag
+
+
+class Noop(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.1.2."""
+
+    tag: Tag
+
+
+class Logout(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.1.3."""
+
+    tag: Tag
+
+
+class Id(msgspec.Struct, frozen=True):
+    """What the client says it is (RFC 2971 section 3.1)."""
+
+    tag: Tag
+    parameters: tuple[tuple[str, str | None], ...]
+
+
+class StartTls(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.2.1."""
+
+    tag: Tag
+
+
+class Authenticate(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.2.2; `initial` is the initial response, decoded (RFC 4959)."""
+
+    tag: Tag
+    mechanism: str
+    initial: bytes | None
+
+
+class Login(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.2.3; both as UTF-8."""
+
+    tag: Tag
+    user: str
+    password: str
+
+
+class Namespace(msgspec.Struct, frozen=True):
+    """RFC 2342 section 5."""
+
+    tag: Tag
+
+
+class Select(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.3.1."""
+
+    tag: Tag
+    mailbox: str
+
+
+class Examine(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.3.2."""
+
+    tag: Tag
+    mailbox: str
+
+
+class Create(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.3.3; a delimiter at the end of the name has been taken off."""
+
+    tag: Tag
+    mailbox: str
+
+
+class Delete(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.3.4."""
+
+    tag: Tag
+    mailbox: str
+
+
+class Rename(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.3.5."""
+
+    tag: Tag
+    mailbox: str
+    new_name: str
+
+
+class Subscribe(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.3.6."""
+
+    tag: Tag
+    mailbox: str
+
+
+class Unsubscribe(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.3.7."""
+
+    tag: Tag
+    mailbox: str
+
+
+class StatusItem(enum.StrEnum):
+    """What STATUS can tell (RFC 3501 section 6.3.10; SIZE is of RFC 8438)."""
+
+    MESSAGES = "MESSAGES"
+    RECENT = "RECENT"
+    UIDNEXT = "UIDNEXT"
+    UIDVALIDITY = "UIDVALIDITY"
+    UNSEEN = "UNSEEN"
+    SIZE = "SIZE"
+
+
+class Selection(enum.StrEnum):
+    """Which mailboxes LIST is to find (RFC 5258 section 3.1, RFC 6154 section 2)."""
+
+    SUBSCRIBED = "SUBSCRIBED"
+    REMOTE = "REMOTE"
+    RECURSIVEMATCH = "RECURSIVEMATCH"
+    SPECIAL_USE = "SPECIAL-USE"
+
+
+class Return(enum.StrEnum):
+    """What LIST is to tell of them (RFC 5258 section 3.2, RFC 6154 section 2, RFC 5819)."""
+
+    SUBSCRIBED = "SUBSCRIBED"
+    CHILDREN = "CHILDREN"
+    SPECIAL_USE = "SPECIAL-USE"
+    STATUS = "STATUS"
+
+
+class List(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.3.8; `extended` if any syntax of RFC 5258 was used.
+
+    Patterns are decoded, with wildcards in place. What a selection implies is in `returns` too.
+    """
+
+    tag: Tag
+    reference: str
+    patterns: tuple[str, ...]
+    selection: frozenset[Selection] = frozenset()
+    returns: frozenset[Return] = frozenset()
+    status: tuple[StatusItem, ...] = ()
+    extended: bool = False
+
+
+class Lsub(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.3.9."""
+
+    tag: Tag
+    reference: str
+    pattern: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.3.10."""
+
+    tag: Tag
+    mailbox: str
+    items: tuple[StatusItem, ...]
+
+
+class Append(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.3.11; the message follows as AppendChunk events, `size` octets in all."""
+
+    tag: Tag
+    mailbox: str
+    system: int
+    keywords: str
+    internal_date: datetime | None
+    size: int
+
+
+class Idle(msgspec.Struct, frozen=True):
+    """RFC 2177 section 3."""
+
+    tag: Tag
+
+
+class Check(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.4.1."""
+
+    tag: Tag
+
+
+class Close(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.4.2."""
+
+    tag: Tag
+
+
+class Unselect(msgspec.Struct, frozen=True):
+    """RFC 3691 section 2."""
+
+    tag: Tag
+
+
+class Expunge(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.4.3."""
+
+    tag: Tag
+
+
+class UidExpunge(msgspec.Struct, frozen=True):
+    """RFC 4315 section 2.1."""
+
+    tag: Tag
+    numset: NumSet
+
+
+class Search(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.4.4; strings are decoded and case-folded."""
+
+    tag: Tag
+    program: Key
+    uid: bool
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.4.5; with `uid`, UID is among the items."""
+
+    tag: Tag
+    numset: NumSet
+    items: tuple[Item, ...]
+    uid: bool
+
+
+class StoreMode(enum.StrEnum):
+    """What becomes of the flags that were there (RFC 3501 section 6.4.6)."""
+
+    REPLACE = ""
+    ADD = "+"
+    REMOVE = "-"
+
+
+class Store(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.4.6."""
+
+    tag: Tag
+    numset: NumSet
+    mode: StoreMode
+    silent: bool
+    system: int
+    keywords: str
+    uid: bool
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.4.7."""
+
+    tag: Tag
+    numset: NumSet
+    mailbox: str
+    uid: bool
+
+
+class Move(msgspec.Struct, frozen=True):
+    """RFC 6851 section 3."""
+
+    tag: Tag
+    numset: NumSet
+    mailbox: str
+    uid: bool
+
+
+Command = (
+    Capability
+    | Noop
+    | Logout
+    | Id
+    | StartTls
+    | Authenticate
+    | Login
+    | Namespace
+    | Select
+    | Examine
+    | Create
+    | Delete
+    | Rename
+    | Subscribe
+    | Unsubscribe
+    | List
+    | Lsub
+    | Status
+    | Append
+    | Idle
+    | Check
+    | Close
+    | Unselect
+    | Expunge
+    | UidExpunge
+    | Search
+    | Fetch
+    | Store
+    | Copy
+    | Move
+)

@@ -1,0 +1,177 @@
+"""Responses of the server as bytes (RFC 3501 section 7 and the extensions' own).
+
+What has been rendered already goes in as bytes and is only joined: FETCH is called for every
+message of a mailbox. Texts and codes are ours; line ends that got into one become spaces.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from mailstead.model.flags import format_flags
+from mailstead.protocol.imap import utf7
+from mailstead.protocol.imap.numset import format_ranges
+
+UNTAGGED = b"*"
+QUOTED_LIMIT = 1024  # octets; what is longer goes as a literal
+
+_ATOM = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\\]]+\Z')
+_QUOTABLE = re.compile(rb"[^\x00\r\n\x80-\xff]{0,%d}\Z" % QUOTED_LIMIT)
+_SPECIALS = re.compile(rb'(["\\])')
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def ok(tag: bytes, text: str, code: str = "") -> bytes:
+    """`tag OK [code] text`; the tag may be UNTAGGED."""
+    return _condition(tag, b"OK", text, code)
+
+
+def no(tag: bytes, text: str, code: str = "") -> bytes:
+    """`tag NO [code] text`."""
+    return _condition(tag, b"NO", text, code)
+
+
+def bad(tag: bytes, text: str, code: str = "") -> bytes:
+    """`tag BAD [code] text`; an empty tag, for a line without one, gives `* BAD`."""
+    return _condition(tag or UNTAGGED, b"BAD", text, code)
+
+
+def bye(text: str, code: str = "") -> bytes:
+    """`* BYE [code] text`; the connection is closed after it."""
+    return _condition(UNTAGGED, b"BYE", text, code)
+
+
+def continuation(text: bytes = b"OK") -> bytes:
+    """`+ text`, for a literal, a SASL challenge in base64, or IDLE."""
+    return b"+ " + text + b"\r\n"
+
+
+def capability(names: Iterable[str]) -> bytes:
+    """`* CAPABILITY IMAP4rev1 ...`."""
+    return b"* CAPABILITY " + " ".join(names).encode("ascii") + b"\r\n"
+
+
+def exists(count: int) -> bytes:
+    """How many messages the mailbox has (RFC 3501 section 7.3.1)."""
+    return b"* %d EXISTS\r\n" % count
+
+
+def recent(count: int) -> bytes:
+    """How many of them this session saw first (RFC 3501 section 7.3.2)."""
+    return b"* %d RECENT\r\n" % count
+
+
+def expunge(seqnum: int) -> bytes:
+    """The message is gone and those behind it move up (RFC 3501 section 7.4.1)."""
+    return b"* %d EXPUNGE\r\n" % seqnum
+
+
+def flags(names: Iterable[str]) -> bytes:
+    """The flags that the mailbox knows (RFC 3501 section 7.2.6)."""
+    return b"* FLAGS (" + " ".join(names).encode("ascii") + b")\r\n"
+
+
+def list_response(
+    attributes: Iterable[str], delimiter: str | None, name: str, child_info: bool = False
+) -> bytes:
+    """`* LIST (attributes) "/" name`, with CHILDINFO if a child matched (RFC 5258 section 3.5)."""
+    extended = b' ("CHILDINFO" ("SUBSCRIBED"))' if child_info else b""
+    return _listing(b"LIST", attributes, delimiter, name) + extended + b"\r\n"
+
+
+def lsub_response(attributes: Iterable[str], delimiter: str | None, name: str) -> bytes:
+    """`* LSUB (attributes) "/" name`."""
+    return _listing(b"LSUB", attributes, delimiter, name) + b"\r\n"
+
+
+def status_response(name: str, items: Iterable[tuple[str, int]]) -> bytes:
+    """`* STATUS name (MESSAGES 231 ...)`."""
+    listed = " ".join(f"{item} {value}" for item, value in items).encode("ascii")
+    return b"* STATUS " + mailbox_name(name) + b" (" + listed + b")\r\n"
+
+
+def search_response(numbers: Iterable[int]) -> bytes:
+    """`* SEARCH 2 84 882`; the bare word if nothing was found."""
+    return " ".join(["* SEARCH", *map(str, numbers)]).encode("ascii") + b"\r\n"
+
+
+def fetch(seqnum: int, items: Sequence[bytes]) -> bytes:
+    """`* 12 FETCH (...)` of items that are rendered already."""
+    return b"* %d FETCH (%b)\r\n" % (seqnum, b" ".join(items))
+
+
+def flags_item(system: int, keywords: str = "", recent: bool = False) -> bytes:
+    """`FLAGS (\\Seen)` of a FETCH response."""
+    return b"FLAGS (" + format_flags(system, keywords, recent).encode("ascii") + b")"
+
+
+def internal_date(moment: datetime) -> bytes:
+    """`"17-Jul-1996 02:44:25 -0700"`, as the aware moment says it (RFC 3501 section 9)."""
+    return (
+        f'"{moment.day:2d}-{_MONTHS[moment.month - 1]}-{moment.year:04d} {moment:%H:%M:%S %z}"'
+    ).encode("ascii")
+
+
+def namespace(delimiter: str) -> bytes:
+    """One personal namespace without prefix and no other (RFC 2342 section 5)."""
+    return b'* NAMESPACE (("" ' + string(delimiter.encode("ascii")) + b")) NIL NIL\r\n"
+
+
+def id(parameters: Iterable[tuple[str, str]]) -> bytes:
+    """`* ID ("name" "Mailstead")`, or NIL without any (RFC 2971 section 3.2)."""
+    words = [string(word.encode("utf-8")) for pair in parameters for word in pair]
+    return b"* ID " + (b"(" + b" ".join(words) + b")" if words else b"NIL") + b"\r\n"
+
+
+def appenduid(uidvalidity: int, uid: int) -> str:
+    """The response code of APPEND (RFC 4315 section 3)."""
+    return f"APPENDUID {uidvalidity} {uid}"
+
+
+def copyuid(uidvalidity: int, sources: Iterable[int], destinations: Iterable[int]) -> str:
+    """The response code of COPY and MOVE; both in the order of copying (RFC 4315 section 3)."""
+    from_set = format_ranges(sources).decode("ascii")
+    return f"COPYUID {uidvalidity} {from_set} {format_ranges(destinations).decode('ascii')}"
+
+
+def literal(data: bytes) -> bytes:
+    """The data as a literal."""
+    return b"{%d}\r\n%b" % (len(data), data)
+
+
+def quoted(data: bytes) -> bytes:
+    """The data in quotes; it must have no NUL, CR, LF or eight-bit octet."""
+    return b'"' + _SPECIALS.sub(rb"\\\1", data) + b'"'
+
+
+def string(data: bytes) -> bytes:
+    """The data in quotes if that can be, else as a literal."""
+    return quoted(data) if _QUOTABLE.match(data) else literal(data)
+
+
+def nstring(data: bytes | None) -> bytes:
+    """The data as a string, NIL for None."""
+    return b"NIL" if data is None else string(data)
+
+
+def astring(data: bytes) -> bytes:
+    """The data as it stands if it is an atom, else as a string."""
+    # NIL where a string is meant would be read as none by lenient clients.
+    return data if _ATOM.match(data) and data.upper() != b"NIL" else string(data)
+
+
+def mailbox_name(name: str) -> bytes:
+    """The mailbox name in quotes, in modified UTF-7 (RFC 3501 section 5.1.3)."""
+    return quoted(utf7.encode(name))
+
+
+def _condition(tag: bytes, condition: bytes, text: str, code: str) -> bytes:
+    said = f"[{code}] {text}" if code else text
+    line = said.replace("\r", " ").replace("\n", " ").replace("\x00", " ")
+    return b"%b %b %b\r\n" % (tag, condition, line.encode("ascii", "replace"))
+
+
+def _listing(word: bytes, attributes: Iterable[str], delimiter: str | None, name: str) -> bytes:
+    separator = nstring(delimiter.encode("ascii") if delimiter else None)
+    names = " ".join(attributes).encode("ascii")
+    return b"* %b (%b) %b %b" % (word, names, separator, mailbox_name(name))
