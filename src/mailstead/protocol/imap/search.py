@@ -22,7 +22,8 @@ KEYS_LIMIT = 500  # keys of one program
 # Python's text codecs that are no charsets of mail, or that cost more than linear time. Only names
 # of the list are ever looked up: Python remembers each unknown name that it is asked for.
 _NO_CHARSETS = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs"}
-_CHARSETS = frozenset({"utf_8", *aliases, *aliases.values()} - _NO_CHARSETS)
+_CODECS = {"utf_8": "utf_8", **aliases, **{codec: codec for codec in aliases.values()}}
+_CHARSETS = frozenset(name for name, codec in _CODECS.items() if codec not in _NO_CHARSETS)
 
 
 class All(msgspec.Struct, frozen=True):
@@ -151,8 +152,8 @@ def _find_charset(name: bytes) -> str:
     if normal not in _CHARSETS:
         raise Unacceptable("BADCHARSET (UTF-8 US-ASCII)", "Unknown charset")
     try:
-        b"".decode(normal)
-    except (LookupError, ValueError):  # a codec that is not for text, as base64 or zlib
+        b"charset".decode(normal, "ignore")  # nothing would be looked up for b""
+    except LookupError:  # a codec that is not for text, as base64 or zlib
         raise Unacceptable("BADCHARSET (UTF-8 US-ASCII)", "Unknown charset") from None
     return normal
 
