@@ -102,9 +102,23 @@ def test_keys(text: bytes, expected: Key) -> None:
 @pytest.mark.rfc("3501 section 6.4.4")
 @pytest.mark.parametrize(
     "charset",
-    [b"X-UNKNOWN", b"base64", b"zlib", b"rot13", b"hex", b"idna", b"punycode", b"unicode_escape",
-     b"undefined", b"mbcs", b"../utf-8", b"\xff", b'""', b"x" * 5000],
-)  # fmt: skip
+    [
+        b"X-UNKNOWN",
+        b"base64",
+        b"zlib",
+        b"rot13",
+        b"hex",
+        b"idna",
+        b"punycode",
+        b"unicode_escape",
+        b"undefined",
+        b"mbcs",
+        b"../utf-8",
+        b"\xff",
+        b'""',
+        b"x" * 5000,
+    ],
+)
 def test_unknown_charsets(charset: bytes) -> None:
     with pytest.raises(Unacceptable) as caught:
         parse_program(Lexer(b"CHARSET " + charset + b" ALL"))

@@ -54,7 +54,7 @@ def find_tag(text: bytes) -> Tag:
     return match[1] if match else b""
 
 
-def announces_message(text: bytes) -> bool:
+def announces_message(text: bytes | bytearray) -> bool:
     """Whether a literal that follows this text is the message of an APPEND, not its mailbox."""
     return _APPEND_MESSAGE.match(text) is not None
 

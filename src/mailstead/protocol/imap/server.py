@@ -282,7 +282,7 @@ class ImapServer:
 
     def _on_literal(self, size: int, synchronising: bool) -> None:
         draft = self._draft
-        message = not draft.refused and announces_message(bytes(draft.text))
+        message = not draft.refused and announces_message(draft.text)
         if not draft.refused and not message:
             self._check_literal(size)
         append = self._parse_append(size) if message else None
