@@ -208,11 +208,9 @@ def test_longest_command_line(length):
 
 
 @pytest.mark.rfc("5321 section 4.5.3.1.9")
-@pytest.mark.parametrize("excess", [1, 2, 3, 100, 100_000])
+@pytest.mark.parametrize("excess", [1, 2, 3, 100, 10_000])
 @pytest.mark.parametrize("block", [1, 1000, 10**6])
 def test_too_long_lines_are_passed_over(excess, block):
-    if block == 1 and excess > 1000:
-        pytest.skip("takes long and shows nothing new")
     text = b"NOOP " + b"x" * (COMMAND_LINE_LIMIT + excess - 7) + b"\r\nNOOP\r\n"
     server = SmtpServer(OPTIONS)
     events = []

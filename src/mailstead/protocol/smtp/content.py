@@ -9,6 +9,7 @@ Holds: what was found wrong is decided by the bytes alone, not by how they were 
 import re
 
 from mailstead.model.reply import Reply
+from mailstead.protocol.lines import has_only_crlf, normalise_newlines
 from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.events import Chunk, Event, HeaderEnd, MessageEnd, MessageRefused
 
@@ -16,10 +17,7 @@ HEADER_LIMIT = 256 * 1024  # octets of the header, with its empty line
 
 _END_OF_DATA = b"\r\n.\r\n"
 _DOT = re.compile(rb"\r\n\.")
-_LINE_END = re.compile(rb"\r\n|\r|\n")
 _BARE_NEWLINE = re.compile(rb"(?<!\r)\n|\r(?!\n)")
-_BARE_CR = re.compile(rb"\r(?!\n)")
-_NOT_LINE_ENDS = bytes(octet for octet in range(256) if octet not in b"\r\n")
 
 
 class DataReader:
@@ -58,12 +56,6 @@ def _undecided(window: bytes) -> int:
     if window[-1] not in b"\r\n.":
         return 0
     return next((n for n in (4, 3, 2, 1) if window.endswith(_END_OF_DATA[:n])), 0)
-
-
-def _has_only_crlf(piece: bytes) -> bool:
-    """Twice as fast as counting, and ten times as fast as searching for _BARE_NEWLINE."""
-    ends = piece.translate(None, _NOT_LINE_ENDS)
-    return ends == b"\r\n" * (len(ends) // 2) and not _BARE_CR.search(piece)
 
 
 class ChunkReader:
@@ -126,12 +118,12 @@ class Content:
         return self._refused
 
     def _normalise(self, piece: bytes) -> bytes:
-        if _has_only_crlf(piece):
+        if has_only_crlf(piece):
             return piece
         if self._refuse_bare and (found := _BARE_NEWLINE.search(piece)):
             self._refused = replies.BARE_NEWLINE_IN_CONTENT
             return piece[: found.start()]
-        return _LINE_END.sub(b"\r\n", piece)
+        return normalise_newlines(piece)
 
     def _cut(self, piece: bytes) -> bytes:
         if len(piece) > self._room:

@@ -1,0 +1,358 @@
+"""The client's side of SMTP: dialogues that read downwards, driven by whoever has the connection.
+
+A dialogue yields what is to be sent and is sent the replies. The driver answers a Batch with one
+Reply per command, and Content with no reply, once header and body went out through `Stuffer`.
+If the connection breaks it fills in replies.CONNECTION_LOST: one for each reply that is missing,
+or one for a Content that did not get out whole. So a loss shows at the stage it happened.
+"""
+
+import enum
+import re
+from collections.abc import Generator, Iterable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+from mailstead.model.address import Address
+from mailstead.model.envelope import BodyType, Envelope, format_path
+from mailstead.model.reply import Reply
+from mailstead.protocol import sasl
+from mailstead.protocol.lines import normalise_newlines
+from mailstead.protocol.smtp import replies
+
+KEYWORDS_LIMIT = 100  # lines of an EHLO reply that we look at
+
+T = TypeVar("T")
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Commands to be sent together (RFC 2920); each brings one reply, in order."""
+
+    commands: tuple[bytes, ...]
+
+
+class Content(msgspec.Struct, frozen=True):
+    """Now send header and body, dot-stuffed, but not yet the final dot."""
+
+
+class Upgrade(msgspec.Struct, frozen=True):
+    """Now do the TLS handshake; no reply. If it fails the driver ends the dialogue."""
+
+
+Request = Batch | Content | Upgrade
+Dialogue = Generator[Request, list[Reply], T]
+
+
+class Stage(enum.StrEnum):
+    """How far a recipient came before the reply that decided."""
+
+    LOCAL = "local"  # not even sent: the peer's EHLO says it would not do
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"  # the DATA command, or content that did not get out whole
+    END = "end"  # after the final dot: with CONNECTION_LOST nobody knows what came of it
+
+
+class RecipientOutcome(msgspec.Struct, frozen=True):
+    """What came of one recipient; delivered if the stage is END and the reply positive."""
+
+    stage: Stage
+    reply: Reply
+
+    @property
+    def delivered(self) -> bool:
+        """The peer has taken responsibility (RFC 5321 section 6.1)."""
+        return self.stage is Stage.END and self.reply.ok
+
+    @property
+    def unknown(self) -> bool:
+        """The connection broke after the final dot: the message may have been taken."""
+        return self.stage is Stage.END and self.reply == replies.CONNECTION_LOST
+
+
+Outcomes = dict[Address, RecipientOutcome]
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What the peer's EHLO reply offers; a limit of 0 is no limit known."""
+
+    keywords: frozenset[str] = frozenset()  # in capitals
+    size_limit: int = 0
+    auth: tuple[str, ...] = ()
+    recipients_limit: int = 0  # RFC 9422 RCPTMAX
+    mail_limit: int = 0  # RFC 9422 MAILMAX
+
+    def offers(self, keyword: str) -> bool:
+        """Whether the extension is offered."""
+        return keyword in self.keywords
+
+
+class MessageFacts(msgspec.Struct, frozen=True):
+    """What the dialogue needs to know of the message; `size` with CRLF, without dot-stuffing."""
+
+    size: int
+    eight_bit: bool = False  # any octet above 127, in header or body
+    utf8_header: bool = False  # any octet above 127 in the header (RFC 6532)
+
+
+def hello(hostname: str) -> Dialogue[Capabilities | Reply]:
+    """What the peer offers; the refusing reply if it wants neither EHLO nor HELO.
+
+    HELO is tried where EHLO is not understood (RFC 5321 section 3.2).
+    """
+    (reply,) = yield Batch((_command("EHLO", hostname),))
+    if reply.permanent:
+        (reply,) = yield Batch((_command("HELO", hostname),))
+        return Capabilities() if _positive(reply) else reply
+    return parse_capabilities(reply) if _positive(reply) else reply
+
+
+def start_tls() -> Dialogue[Reply]:
+    """The reply to STARTTLS; if it is 220, TLS is on and `hello` is due again (RFC 3207)."""
+    (reply,) = yield Batch((_command("STARTTLS"),))
+    if reply.code == 220:
+        yield Upgrade()
+    return reply
+
+
+def authenticate(offered: tuple[str, ...], login: str, password: str) -> Dialogue[Reply]:
+    """The last reply of the log-in: 235 if it worked (RFC 4954). PLAIN goes before LOGIN."""
+    if "PLAIN" in offered:
+        initial = sasl.encode(sasl.plain_initial(login, password)).decode("ascii")
+        (reply,) = yield Batch((_command("AUTH PLAIN", initial),))
+        return reply
+    if "LOGIN" not in offered:
+        return Reply(504, "5.5.4", "The other server offers neither AUTH PLAIN nor AUTH LOGIN")
+    (reply,) = yield Batch((_command("AUTH LOGIN"),))
+    for response in sasl.login_responses(login, password):
+        if reply.code != 334:
+            break
+        (reply,) = yield Batch((sasl.encode(response) + b"\r\n",))
+    return reply
+
+
+def deliver(
+    envelope: Envelope, message: MessageFacts, capabilities: Capabilities
+) -> Dialogue[Outcomes]:
+    """One mail transaction: what came of each recipient.
+
+    Afterwards the session is ready for the next one, unless a reply was 421.
+    """
+    outcomes = _refused_here(envelope, message, capabilities)
+    recipients = tuple(r for r in envelope.recipients if r not in outcomes)
+    if not recipients:
+        return outcomes
+    commands = _envelope_commands(envelope, recipients, message, capabilities)
+    talk = _pipelined if capabilities.offers("PIPELINING") else _lockstep
+    mail, rcpts, data = yield from talk(commands)
+    if not _positive(mail):
+        yield from _end_unwanted(data)
+        return outcomes | _all(recipients, Stage.MAIL, mail)
+    accepted = []
+    for recipient, reply in zip(recipients, rcpts, strict=True):
+        if _positive(reply):
+            accepted.append(recipient)
+        else:
+            outcomes[recipient] = RecipientOutcome(Stage.RCPT, _negative(reply))
+    if not accepted or data.code != 354:
+        yield from _end_unwanted(data)
+        yield from _reset_unless_closed([*rcpts, data])
+        return outcomes | _all(accepted, Stage.DATA, data)
+    return outcomes | (yield from _send_content(accepted))
+
+
+def quit_session() -> Dialogue[Reply]:
+    """The goodbye (RFC 5321 section 4.1.1.10)."""
+    (reply,) = yield Batch((_command("QUIT"),))
+    return reply
+
+
+# --- parts of the transaction
+
+
+def _send_content(accepted: list[Address]) -> Dialogue[Outcomes]:
+    lost = yield Content()
+    if lost:
+        return _all(accepted, Stage.DATA, lost[0])
+    (end,) = yield Batch((b".\r\n",))
+    if _positive(end):
+        return {recipient: RecipientOutcome(Stage.END, end) for recipient in accepted}
+    return _all(accepted, Stage.END, end)
+
+
+Talked = tuple[Reply, list[Reply], Reply]
+
+
+def _pipelined(commands: list[bytes]) -> Dialogue[Talked]:
+    mail, *rcpts, data = yield Batch((*commands, _command("DATA")))
+    return mail, rcpts, data
+
+
+def _lockstep(commands: list[bytes]) -> Dialogue[Talked]:
+    """As _pipelined, one by one; a command that was not sent has the reply that was in its way."""
+    rcpts: list[Reply] = []
+    (mail,) = yield Batch((commands[0],))
+    if not _positive(mail):
+        return mail, rcpts, mail
+    for command in commands[1:]:
+        (reply,) = yield Batch((command,))
+        rcpts.append(reply)
+    if not any(map(_positive, rcpts)):
+        return mail, rcpts, rcpts[-1]
+    (data,) = yield Batch((_command("DATA"),))
+    return mail, rcpts, data
+
+
+def _end_unwanted(data: Reply) -> Dialogue[None]:
+    """End a DATA that the peer took though it took no recipient (RFC 2920 section 3.1)."""
+    if data.code == 354:
+        yield Batch((b".\r\n",))
+
+
+def _reset_unless_closed(heard: list[Reply]) -> Dialogue[None]:
+    """Leave the session ready for the next transaction, though this one failed."""
+    if all(reply.code != 421 for reply in heard):
+        yield Batch((_command("RSET"),))
+
+
+def _refused_here(envelope: Envelope, message: MessageFacts, offered: Capabilities) -> Outcomes:
+    """What the peer would refuse for sure, by what it says of itself."""
+    if 0 < offered.size_limit < message.size:
+        return _all(envelope.recipients, Stage.LOCAL, _too_big(offered.size_limit))
+    outcomes: Outcomes = {}
+    if not offered.offers("SMTPUTF8"):
+        sender = envelope.reverse_path
+        everybody = message.utf8_header or (sender is not None and not sender.is_ascii)
+        affected = [r for r in envelope.recipients if everybody or not r.is_ascii]
+        outcomes = _all(affected, Stage.LOCAL, _NO_SMTPUTF8)
+    left = [recipient for recipient in envelope.recipients if recipient not in outcomes]
+    if offered.recipients_limit:
+        over = left[offered.recipients_limit :]
+        outcomes |= _all(over, Stage.LOCAL, replies.TOO_MANY_RECIPIENTS)
+    return outcomes
+
+
+_NO_SMTPUTF8 = Reply(  # RFC 6531 section 3.2
+    550, "5.6.7", "The message needs SMTPUTF8, which the other server does not offer"
+)
+
+
+def _too_big(limit: int) -> Reply:
+    return Reply(552, "5.3.4", f"The message is too big: the other server takes {limit} octets")
+
+
+def _envelope_commands(
+    envelope: Envelope,
+    recipients: tuple[Address, ...],
+    message: MessageFacts,
+    offered: Capabilities,
+) -> list[bytes]:
+    sender = envelope.reverse_path
+    parameters = [f"SIZE={message.size}"] if offered.offers("SIZE") else []
+    # Where 8BITMIME is not offered, 8-bit content goes out as it is: nearly every server takes it,
+    # and re-coding would break signatures (RFC 6152 section 3 would have it bounced).
+    if message.eight_bit and offered.offers("8BITMIME"):
+        parameters.append(f"BODY={BodyType.EIGHT_BIT_MIME}")
+    addresses = recipients if sender is None else (sender, *recipients)
+    utf8 = message.utf8_header or not all(address.is_ascii for address in addresses)
+    if offered.offers("SMTPUTF8") and utf8:
+        parameters.append("SMTPUTF8")
+    mail = _command(f"MAIL FROM:{format_path(sender)}", *parameters)
+    return [mail, *(_command(f"RCPT TO:{format_path(recipient)}") for recipient in recipients)]
+
+
+def _command(*words: str) -> bytes:
+    line = " ".join(words)
+    if "\r" in line or "\n" in line or "\0" in line:
+        raise ValueError("a command must not hold CR, LF or NUL")
+    return line.encode("utf-8") + b"\r\n"
+
+
+def _all(recipients: Iterable[Address], stage: Stage, reply: Reply) -> Outcomes:
+    return {recipient: RecipientOutcome(stage, _negative(reply)) for recipient in recipients}
+
+
+def _positive(reply: Reply) -> bool:
+    return 200 <= reply.code < 300
+
+
+def _negative(reply: Reply) -> Reply:
+    """A reply that makes no sense at its place must not count as success."""
+    if not reply.ok:
+        return reply
+    return Reply(451, "4.5.0", f"The other server answered out of place: {reply}")
+
+
+# --- what the peer offers
+
+
+_RCPTMAX = re.compile(r"(?<!\S)RCPTMAX=([1-9][0-9]{0,5})(?!\S)", re.IGNORECASE)
+_MAILMAX = re.compile(r"(?<!\S)MAILMAX=([1-9][0-9]{0,5})(?!\S)", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]{1,20}\Z")
+
+
+def parse_capabilities(reply: Reply) -> Capabilities:
+    """The keywords of an EHLO reply (RFC 5321 section 4.1.1.1); ill-formed ones are passed over."""
+    keywords: dict[str, str] = {}
+    for line in reply.text.split("\n")[1 : KEYWORDS_LIMIT + 1]:
+        # "AUTH=PLAIN LOGIN" is an old spelling that some servers still add to the right one.
+        keyword, _, arguments = line.strip().partition(" ")
+        keywords.setdefault(keyword.upper(), arguments.strip())
+    size, limits = keywords.get("SIZE", ""), keywords.get("LIMITS", "")
+    return Capabilities(
+        keywords=frozenset(keywords),
+        size_limit=int(size) if _NUMBER.match(size) else 0,
+        auth=tuple(keywords.get("AUTH", "").upper().split()),
+        recipients_limit=_limit(_RCPTMAX, limits),
+        mail_limit=_limit(_MAILMAX, limits),
+    )
+
+
+def _limit(pattern: re.Pattern[str], limits: str) -> int:
+    found = pattern.search(limits)
+    return int(found.group(1)) if found else 0
+
+
+# --- content
+
+_DOT = re.compile(rb"\r\n\.")
+
+
+class Stuffer:
+    """Doubles the dots at the start of lines (RFC 5321 section 4.5.2), piece by piece.
+
+    A bare LF or CR becomes CRLF, so that no peer, however lenient, can find an end of data that
+    is none.
+    """
+
+    __slots__ = ("_held", "_tail")
+
+    def __init__(self) -> None:
+        self._tail = b"\r\n"  # the last two octets sent: the content begins a line
+        self._held = b""  # a CR whose LF may come with the next piece
+
+    def take(self, piece: bytes) -> bytes:
+        """The piece as it goes over the wire."""
+        if self._held:
+            piece, self._held = self._held + piece, b""
+        if piece.endswith(b"\r"):
+            piece, self._held = piece[:-1], b"\r"
+        # Two octets of the tail stand in front, so a dot at the border is seen with its CRLF.
+        joined = self._tail + normalise_newlines(piece)
+        self._tail = joined[-2:]
+        stuffed = joined.replace(b"\r\n.", b"\r\n..") if _DOT.search(joined) else joined
+        return stuffed[2:]
+
+    def end(self) -> bytes:
+        """What is missing before the final dot can be sent: CRLF, or nothing."""
+        return b"" if self._tail == b"\r\n" and not self._held else b"\r\n"
+
+
+def stuff(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The content as it goes over the wire, without the final dot."""
+    stuffer = Stuffer()
+    for piece in pieces:
+        if stuffed := stuffer.take(piece):
+            yield stuffed
+    if ending := stuffer.end():
+        yield ending
