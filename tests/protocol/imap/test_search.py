@@ -182,6 +182,10 @@ def test_depth_is_limited(opening: bytes, closing: bytes) -> None:
             _whole(opening * depth + b"ALL" + closing * depth)
 
 
+def test_breadth_is_no_depth() -> None:
+    _whole(b" ".join([b"(ALL)", b"NOT ALL", b"OR ALL ALL"] * DEPTH_LIMIT))
+
+
 def test_keys_are_limited() -> None:
     _whole(b" ".join([b"ALL"] * KEYS_LIMIT))
     with pytest.raises(BadSyntax, match="search keys"):

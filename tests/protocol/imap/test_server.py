@@ -189,6 +189,15 @@ def test_an_endless_line_is_not_kept() -> None:
     assert len(server._buffer) < 100
 
 
+@pytest.mark.rfc("7888 section 4")
+def test_the_literal_of_an_endless_line_is_passed_over() -> None:
+    announced = b" {00000000000000000008+}\r"  # as long as an announcement gets
+    for cut in range(len(announced)):
+        pieces = [b"a SELECT " + b"x" * LINE_LIMIT + announced[:cut], announced[cut:] + b"\n"]
+        found = events_of(*pieces, b"x NOOP\r\n", b"\r\nb NOOP\r\n")
+        assert found == [BadCommand(b"a", "Line too long"), c.Noop(b"b")]
+
+
 def test_a_stranger_has_less_room() -> None:
     server = engine(known=False)
     long_login = b"a LOGIN x " + b"y" * STRANGER_LIMIT + b"\r\n"
