@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mailstead.model.reply import Reply
 from mailstead.protocol.smtp import replies
-from mailstead.protocol.smtp.content import HEADER_LIMIT
+from mailstead.protocol.smtp.content import BLOCK, HEADER_LIMIT
 from mailstead.protocol.smtp.events import (
     Auth,
     AuthResponse,
@@ -197,6 +197,17 @@ class TestLimits:
         wire = b"..\r\n" * 333 + b"\r\n.\r\n"
         assert content(wire)[1] == [MessageRefused(replies.TOO_BIG)]
         assert content(b"..\r\n" * 333 + b".\r\n") == (b".\r\n" * 333, [MessageEnd()])
+
+    @pytest.mark.parametrize("excess", range(-6, 7))
+    def test_much_at_once_comes_in_blocks(self, excess):
+        body = b"x" * (BLOCK + excess) + b"\r\n.\r\r\n" + b"y" * 3 * BLOCK + b"\r\n"
+        server = SmtpServer(ServerOptions("mx.example.org"))
+        play(server, ENVELOPE + b"DATA\r\n")
+        events = server.receive(b"\r\n" + body.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+        pieces = [event.data for event in events if isinstance(event, Chunk)]
+        assert b"".join(pieces) == body.replace(b"\r\r\n", b"\r\n\r\n")
+        assert max(map(len, pieces)) <= BLOCK + 4
+        assert events[-1] == MessageEnd()
 
     def test_what_is_refused_is_not_kept(self):
         server = SmtpServer(OPTIONS)

@@ -13,6 +13,7 @@ from mailstead.protocol.lines import has_only_crlf, normalise_newlines
 from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.events import Chunk, Event, HeaderEnd, MessageEnd, MessageRefused
 
+BLOCK = 64 * 1024  # octets of DATA that are looked at together
 HEADER_LIMIT = 256 * 1024  # octets of the header, with its empty line
 
 _END_OF_DATA = b"\r\n.\r\n"
@@ -32,12 +33,14 @@ class DataReader:
 
     def read(self, buffer: bytearray) -> tuple[bytes, bool]:
         """Some content, and whether it is all; never ends between CR and LF."""
-        window = b"".join((self._held, buffer))
+        # No more at once: each of many small messages in one buffer must not copy all the others.
+        block = buffer if len(buffer) <= BLOCK else buffer[:BLOCK]
+        window = b"".join((self._held, block))
         end = window.find(_END_OF_DATA)
         if end >= 0:
             del buffer[: end + 5 - len(self._held)]
             return self._content(window[: end + 2]), True
-        buffer.clear()
+        del buffer[: len(block)]
         border = len(window) - _undecided(window)
         self._held = window[border:]
         return self._content(window[:border]), False
@@ -53,7 +56,7 @@ class DataReader:
 
 def _undecided(window: bytes) -> int:
     """How many octets at the end may belong to the end of data."""
-    if window[-1] not in b"\r\n.":
+    if window[-1:] not in b"\r\n.":
         return 0
     return next((n for n in (4, 3, 2, 1) if window.endswith(_END_OF_DATA[:n])), 0)
 

@@ -94,6 +94,11 @@ def greeting(hostname: str) -> Reply:
     return Reply(220, "", f"{hostname} ESMTP")
 
 
+def helo_reply(hostname: str) -> Reply:
+    """The reply to HELO; SmtpServer.ehlo_reply answers EHLO and LHLO."""
+    return Reply(250, "", hostname)
+
+
 def challenge(data: bytes) -> Reply:
     """A SASL challenge (RFC 4954 section 4)."""
     return Reply(334, "", base64.b64encode(data).decode("ascii"))
