@@ -280,6 +280,7 @@ class _Batch:
             body_size=body.size,
             body_type=step.body_type.value,
             smtputf8=int(step.smtputf8),
+            notify=int(step.notify),
             created=self.now,
         )
         first = self.tx.allocate("queue", len(step.recipients))
@@ -360,8 +361,9 @@ _INSERT = {
     " internal_date, size) VALUES (:mailbox, :uid, :email, :content, :modseq, :flags, :keywords,"
     " :internal_date, :size)",
     "outgoing": "INSERT INTO outgoing (id, trace, organisation, account, reverse_path, header,"
-    " blob, body_size, body_type, smtputf8, created) VALUES (:id, :trace, :organisation, :account,"
-    " :reverse_path, :header, :blob, :body_size, :body_type, :smtputf8, :created)",
+    " blob, body_size, body_type, smtputf8, notify, created) VALUES (:id, :trace, :organisation,"
+    " :account, :reverse_path, :header, :blob, :body_size, :body_type, :smtputf8, :notify,"
+    " :created)",
     "queue": queue.INSERT,
     "journal": journal.INSERT,
 }

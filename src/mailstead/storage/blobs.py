@@ -5,13 +5,20 @@ reads only the rows it needs. An empty body has no row; its blob id is 0.
 Holds: a row that nobody refers to is deleted in the transaction that dropped the last reference.
 """
 
+import mmap
+import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
 
+from mailstead.model.errors import TemporaryFailure
 from mailstead.model.numbers import BlobId
 from mailstead.storage.plan import Body, StoredBody
 from mailstead.storage.store import Tx
 
 PART_SIZE = 256 * 1024
+SPOOL_SIZE = 1024 * 1024  # a body beyond this many octets waits in a file, not in memory
 
 
 class MemoryBody:
@@ -23,6 +30,10 @@ class MemoryBody:
     @property
     def size(self) -> int:
         return len(self.data)
+
+    def view(self) -> bytes:
+        """The octets."""
+        return self.data
 
     def parts(self) -> Iterator[bytes]:
         """The octets in pieces of PART_SIZE."""
@@ -80,3 +91,55 @@ def drop_unused(tx: Tx, body: StoredBody) -> None:
 def part_count(size: int) -> int:
     """How many rows a body of this size takes."""
     return -(-size // PART_SIZE)
+
+
+class SpooledBody:
+    """A body that is too big for memory: a file without a name, gone when nobody holds it."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self.size = file, size
+
+    def parts(self) -> Iterator[bytes]:
+        """The octets in pieces of PART_SIZE."""
+        for start in range(0, self.size, PART_SIZE):
+            yield os.pread(self._file.fileno(), PART_SIZE, start)
+
+    def view(self) -> mmap.mmap:
+        """The octets, mapped."""
+        return mmap.mmap(self._file.fileno(), self.size, access=mmap.ACCESS_READ)
+
+
+class Gathering:
+    """A body that is coming in, piece by piece: in memory, and beyond SPOOL_SIZE in a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pieces: list[bytes] = []
+        self._file: IO[bytes] | None = None
+        self.size = 0
+
+    def add(self, data: bytes) -> None:
+        """The next piece. TemporaryFailure if it can be kept nowhere (disk full)."""
+        self.size += len(data)
+        if self._file is None:
+            self._pieces.append(data)
+            if self.size <= SPOOL_SIZE:
+                return
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+            self._file.write(data)
+        except OSError as error:
+            raise TemporaryFailure(f"a big message cannot be spooled: {error}") from error
+
+    def finish(self) -> MemoryBody | SpooledBody:
+        """The whole body."""
+        if self._file is None:
+            return MemoryBody(b"".join(self._pieces))
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise TemporaryFailure(f"a big message cannot be spooled: {error}") from error
+        return SpooledBody(self._file, self.size)

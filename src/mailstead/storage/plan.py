@@ -4,6 +4,7 @@ A Plan shares one body among its steps: the message that is delivered to three a
 for two more is one plan, one body, one transaction.
 """
 
+import mmap
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Protocol
@@ -36,6 +37,10 @@ class Body(Protocol):
 
     def parts(self) -> Iterator[bytes]:
         """The octets in pieces of blobs.PART_SIZE; only the last is shorter."""
+        ...
+
+    def view(self) -> bytes | mmap.mmap:
+        """All octets, to look into; a big body is mapped, not read."""
         ...
 
 
@@ -90,6 +95,7 @@ class Enqueue(msgspec.Struct, frozen=True):
     body_type: BodyType = BodyType.SEVEN_BIT
     smtputf8: bool = False
     priority: int = 0
+    notify: bool = True  # tell the sender of delays and failures; never for a forward
 
 
 class Release(msgspec.Struct, frozen=True):

@@ -63,6 +63,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     body: StoredBody
     body_type: BodyType
     smtputf8: bool
+    notify: bool
     created: datetime
 
 
@@ -161,13 +162,13 @@ def get_outgoing(tx: Tx, outgoing: OutgoingId) -> Outgoing:
     """The message of a queued recipient."""
     row = tx.row(
         "SELECT id, trace, organisation, account, reverse_path, length(header), blob, body_size,"
-        " body_type, smtputf8, created FROM outgoing WHERE id = :id",
+        " body_type, smtputf8, notify, created FROM outgoing WHERE id = :id",
         id=outgoing,
     )
     if row is None:
         raise LookupError(f"no message {outgoing} in the queue")
     id_, trace, organisation, account, reverse_path, header_size, blob, size, *rest = row
-    body_type, smtputf8, created = rest
+    body_type, smtputf8, notify, created = rest
     return Outgoing(
         id=id_,
         trace=trace,
@@ -178,6 +179,7 @@ def get_outgoing(tx: Tx, outgoing: OutgoingId) -> Outgoing:
         body=StoredBody(BlobId(blob), size),
         body_type=BodyType(body_type),
         smtputf8=bool(smtputf8),
+        notify=bool(notify),
         created=from_micros(created),
     )
 

@@ -175,6 +175,7 @@ CREATE TABLE outgoing (
     body_size @int NOT NULL,
     body_type TEXT NOT NULL,
     smtputf8 @int NOT NULL,
+    notify @int NOT NULL,
     created @int NOT NULL
 );
 CREATE INDEX outgoing_blob ON outgoing (blob);

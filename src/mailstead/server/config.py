@@ -1,0 +1,191 @@
+"""The configuration file: what the machine needs to start (docs/configuration.md has each setting).
+
+TOML into frozen values. An unknown key is an error that names file, line and the nearest key.
+What people change while the server runs (domains, accounts, aliases) lies in the database.
+"""
+
+import difflib
+import ipaddress
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mailstead.model.address import parse_domain
+from mailstead.model.world import Endpoint
+
+_UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
+_UNITS |= {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+class ConfigError(Exception):
+    """The file cannot be used; the text says where and what to do."""
+
+
+class Size(int):
+    """Octets, written as "50 MiB" or as a plain number."""
+
+
+class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Addresses with ports, as "0.0.0.0:25" or "[::]:25"; an empty list switches a protocol off."""
+
+    smtp: tuple[str, ...] = ("0.0.0.0:25", "[::]:25")
+    submission: tuple[str, ...] = ("0.0.0.0:587", "[::]:587")
+    submissions: tuple[str, ...] = ("0.0.0.0:465", "[::]:465")
+    imap: tuple[str, ...] = ("0.0.0.0:143", "[::]:143")
+    imaps: tuple[str, ...] = ("0.0.0.0:993", "[::]:993")
+
+
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """PEM files: the chain, our certificate first, and its key. Neither: one of our own making."""
+
+    certificate: str = ""
+    key: str = ""
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much at a time."""
+
+    message_size: Size = Size(50 * 1024**2)
+
+
+class Dns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which resolver; empty: the one of /etc/resolv.conf. `trusted` believes its AD bit."""
+
+    servers: tuple[str, ...] = ()
+    trusted: bool = False
+
+
+class Smarthost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A server that takes our outgoing mail: "implicit" TLS, "starttls", or "none"."""
+
+    host: str
+    tls: str = "starttls"
+    login: str = ""
+    password_file: str = ""
+    ca_file: str = ""
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything in the file."""
+
+    hostname: str
+    database: str = "sqlite:///var/lib/mailstead/mailstead.db"
+    user: str = "mailstead"
+    listen: Listen = Listen()
+    tls: Tls = Tls()
+    limits: Limits = Limits()
+    dns: Dns = Dns()
+    smarthost: Smarthost | None = None
+    routes: dict[str, str] = {}
+    allowed_targets: tuple[str, ...] = ()
+    loopback_clear_text: bool = False
+    catch_outside: str = ""
+
+    @property
+    def database_path(self) -> Path:
+        """The file of an SQLite database."""
+        return Path(self.database.removeprefix("sqlite://"))
+
+    @property
+    def folder(self) -> Path:
+        """Where everything else that is kept lies: beside the database."""
+        return self.database_path.parent
+
+
+def load(path: Path) -> Config:
+    """The configuration in the file; ConfigError if it cannot be used."""
+    try:
+        text = path.read_text("utf-8")
+        table = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; `mailstead setup` writes one") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    _check_keys(path, text, table, Config, "")
+    try:
+        config = msgspec.convert(table, Config, dec_hook=_size)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    _check_values(path, config)
+    return config
+
+
+def parse_endpoint(text: str, default_port: int | None = None) -> Endpoint:
+    """Host and port of "host:port" or "[ipv6]:port"; ValueError if it is neither."""
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+))(?::(\d{1,5}))?", text)
+    port = int(found[3]) if found and found[3] else default_port
+    if found is None or port is None or not 0 < port < 65536:
+        raise ValueError(f"{text!r} is not host:port")
+    return Endpoint(found[1] or found[2], port)
+
+
+def _check_keys(path: Path, text: str, table: dict[str, Any], kind: Any, where: str) -> None:
+    known = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    for key, value in table.items():
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, 1, 0.4)
+            hint = f"did you mean {where}{nearest[0]}?" if nearest else f"known: {', '.join(known)}"
+            line = _line_of(text, key)
+            raise ConfigError(f"{path}:{line}: there is no setting {where}{key}; {hint}")
+        inner = _TABLES.get(key)
+        if isinstance(value, dict) and inner is not None and not where:
+            _check_keys(path, text, value, inner, f"{key}.")
+
+
+_TABLES = {"listen": Listen, "tls": Tls, "limits": Limits, "dns": Dns, "smarthost": Smarthost}
+
+
+def _line_of(text: str, key: str) -> int:
+    pattern = re.compile(rf"^\s*\[?\s*[\"']?{re.escape(key)}\b")
+    for number, line in enumerate(text.splitlines(), 1):
+        if pattern.match(line) or re.search(rf"[{{,.]\s*{re.escape(key)}\s*=", line):
+            return number
+    return 1
+
+
+def _size(kind: type, value: object) -> object:
+    if kind is not Size:
+        raise NotImplementedError
+    found = re.fullmatch(r"(\d+)\s*([A-Za-z]*)", str(value).strip())
+    if found is None or found[2] not in _UNITS:
+        raise ValueError(f'{value!r} is no size; write it as "50 MiB"')
+    return Size(int(found[1]) * _UNITS[found[2]])
+
+
+def _check_values(path: Path, config: Config) -> None:
+    """Every value that is text with a form of its own; the error names the setting."""
+    checks: list[tuple[str, Any, str]] = [("hostname", parse_domain, config.hostname)]
+    checks += [("routes", parse_endpoint, target) for target in config.routes.values()]
+    checks += [("routes", parse_domain, domain.lstrip("*.")) for domain in config.routes]
+    checks += [("allowed_targets", ipaddress.ip_network, text) for text in config.allowed_targets]
+    checks += [("dns.servers", _dns_server, text) for text in config.dns.servers]
+    for name in ("smtp", "submission", "submissions", "imap", "imaps"):
+        checks += [(f"listen.{name}", parse_endpoint, at) for at in getattr(config.listen, name)]
+    if config.smarthost:
+        checks.append(("smarthost.host", _smarthost, config.smarthost.host))
+    for setting, check, text in checks:
+        try:
+            check(text)
+        except ValueError as error:
+            raise ConfigError(f"{path}: {setting}: {error}") from error
+    if not config.database.startswith("sqlite:///"):
+        raise ConfigError(f"{path}: database: {config.database!r} is not sqlite:///path")
+    if bool(config.tls.certificate) != bool(config.tls.key):
+        raise ConfigError(f"{path}: tls: certificate and key belong together")
+    if config.smarthost and config.smarthost.tls not in ("implicit", "starttls", "none"):
+        raise ConfigError(f'{path}: smarthost.tls: it is "implicit", "starttls" or "none"')
+    if config.smarthost and config.smarthost.login and config.smarthost.tls == "none":
+        raise ConfigError(f"{path}: smarthost: a password never goes out without TLS")
+
+
+def _smarthost(text: str) -> Endpoint:
+    return parse_endpoint(text, 587)
+
+
+def _dns_server(text: str) -> Endpoint:
+    endpoint = parse_endpoint(text, 53)
+    ipaddress.ip_address(endpoint.address)
+    return endpoint

@@ -1,0 +1,1 @@
+"""From recipients to a Plan: whose mailbox, which alias, what leaves for elsewhere."""

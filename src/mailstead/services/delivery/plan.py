@@ -1,0 +1,139 @@
+"""One message for its recipients, as a Plan: filed here, queued for elsewhere, told in the journal.
+
+Each account gets the message once, however many of the recipients lead to it.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from mailstead.message import mime, structure
+from mailstead.model.address import Address
+from mailstead.model.entries import Accepted, AnyEntry, Resolved
+from mailstead.model.envelope import BodyType, format_path
+from mailstead.model.numbers import AccountId, MailboxId, TraceId
+from mailstead.services.delivery.recipients import Found
+from mailstead.storage.plan import (
+    Append,
+    Body,
+    Enqueue,
+    Plan,
+    QueuedRecipient,
+    Rendered,
+    Step,
+)
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message on its way in, complete but for the fields that delivery adds."""
+
+    trace: TraceId
+    reverse_path: Address | None
+    header: bytes
+    body: Body
+    body_type: BodyType = BodyType.SEVEN_BIT
+    smtputf8: bool = False
+    sender: AccountId | None = None  # who submitted it
+    message_id: str = ""
+
+    @property
+    def size(self) -> int:
+        """Octets, header and body."""
+        return len(self.header) + self.body.size
+
+
+def compose_plan(
+    message: Message, recipients: list[Found], story: list[AnyEntry], now: datetime
+) -> Plan:
+    """The plan that delivers the message; `story` is what the journal knows so far."""
+    organisation = recipients[0].organisation
+    resolved = [
+        Resolved(at=now, recipient=str(found.address), rule=found.rule, targets=found.targets)
+        for found in recipients
+        if found.rule not in ("account", "elsewhere")
+    ]
+    accepted = Accepted(
+        at=now,
+        reverse_path=str(message.reverse_path or ""),
+        recipients=tuple(str(found.address) for found in recipients),
+        size=message.size,
+        message_id=message.message_id,
+    )
+    steps = [*_file(message, recipients, now), *_enqueue(message, recipients, now)]
+    journal = (*story, accepted, *resolved)
+    return Plan(tuple(steps), message.trace, organisation, message.body, journal, arrival=True)
+
+
+def render(header: bytes, body: Body) -> Rendered:
+    """What FETCH joins later, worked out now (once for all recipients)."""
+    part = mime.scan(header, body.view())
+    return Rendered(
+        structure=structure.dump(part),
+        envelope=structure.envelope(header),
+        bodystructure=structure.body_structure(part),
+        digest=structure.digest(header, part),
+    )
+
+
+def mailboxes_of(plan: Plan) -> set[MailboxId]:
+    """Which mailboxes the plan files mail in."""
+    return {step.mailbox for step in plan.steps if isinstance(step, Append)}
+
+
+def _file(message: Message, recipients: list[Found], now: datetime) -> list[Step]:
+    targets = {
+        account.account: (account, found.address)
+        for found in reversed(recipients)
+        for account in found.accounts
+    }
+    if not targets:
+        return []
+    rendered = render(message.header, message.body)
+    return [
+        Append(
+            account=account.account,
+            mailbox=account.inbox,
+            header=_delivery_fields(message.reverse_path, address) + message.header,
+            rendered=rendered,
+            internal_date=now,
+            recipient=str(address),
+        )
+        for account, address in reversed(targets.values())
+    ]
+
+
+def _delivery_fields(reverse_path: Address | None, recipient: Address) -> bytes:
+    """Return-Path (RFC 5321 section 4.4) and Delivered-To (RFC 9228)."""
+    path = format_path(reverse_path)
+    return f"Return-Path: {path}\r\nDelivered-To: {recipient}\r\n".encode()
+
+
+def _enqueue(message: Message, recipients: list[Found], now: datetime) -> list[Step]:
+    """Recipients elsewhere; forwards apart, for their failures are told to nobody.
+
+    Whether a forwarded message came from who it says is not known yet (no backscatter).
+    """
+    direct = _leaving([found for found in recipients if not found.forwarded])
+    forwards = _leaving([found for found in recipients if found.forwarded])
+    return [
+        Enqueue(
+            header=message.header,
+            reverse_path=str(message.reverse_path or ""),
+            recipients=tuple(queued(address, now) for address in addresses),
+            account=message.sender,
+            body_type=message.body_type,
+            smtputf8=message.smtputf8,
+            notify=notify,
+        )
+        for addresses, notify in ((direct, True), (forwards, False))
+        if addresses
+    ]
+
+
+def _leaving(recipients: list[Found]) -> list[Address]:
+    return list(dict.fromkeys(address for found in recipients for address in found.elsewhere))
+
+
+def queued(address: Address, due: datetime) -> QueuedRecipient:
+    """The recipient as it waits; its lane is its domain."""
+    return QueuedRecipient(str(address), "smtp", address.domain, due)

@@ -1,0 +1,102 @@
+"""Where a recipient leads: mailboxes here, addresses elsewhere, or nowhere.
+
+Aliases are followed here, once, at RCPT: what they lead to is settled before the 250.
+Holds: an expansion ends, whatever the aliases say: each address is followed once, DEPTH_LIMIT
+levels deep, to at most TARGETS_LIMIT targets.
+"""
+
+import msgspec
+
+from mailstead.model.address import Address
+from mailstead.model.numbers import OrganisationId
+from mailstead.model.reply import Reply
+from mailstead.protocol.smtp import replies
+from mailstead.storage import accounts
+from mailstead.storage.accounts import Elsewhere, ToAccount, ToTargets
+from mailstead.storage.store import Tx
+
+DEPTH_LIMIT = 10  # aliases that lead to aliases
+TARGETS_LIMIT = 100  # that one recipient may lead to
+
+EXPANSION_TOO_BIG = Reply(554, "5.4.6", "The address leads to too many others")
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A recipient that we take, and where the message goes for it."""
+
+    address: Address
+    rule: str  # the first step: "account", "subaddress", "alias", "catch-all", "role", ...
+    organisation: OrganisationId
+    accounts: tuple[ToAccount, ...] = ()
+    elsewhere: tuple[Address, ...] = ()
+
+    @property
+    def forwarded(self) -> bool:
+        """What goes elsewhere does so because an alias of ours says so."""
+        return self.rule == "alias"
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """All of it, for the journal."""
+        return tuple(one.login for one in self.accounts) + tuple(map(str, self.elsewhere))
+
+
+class NotHere(msgspec.Struct, frozen=True):
+    """The domain is not ours; whether the message may pass is the caller's to say."""
+
+    address: Address
+
+
+def find(tx: Tx, address: Address) -> Found | NotHere | Reply:
+    """Where the recipient leads, or the reply that refuses it."""
+    first = accounts.find_destination(tx, address)
+    if isinstance(first, Elsewhere):
+        return NotHere(address)
+    if isinstance(first, ToAccount):
+        if first.full:
+            return replies.MAILBOX_FULL
+        return Found(address, first.rule, first.organisation, accounts=(first,))
+    if isinstance(first, ToTargets):
+        return _expand(tx, address, first)
+    return replies.UNKNOWN_RECIPIENT
+
+
+def leave(address: Address, organisation: OrganisationId) -> Found:
+    """A recipient elsewhere that a sender of ours may send to."""
+    return Found(address, "elsewhere", organisation, elsewhere=(address,))
+
+
+def _expand(tx: Tx, address: Address, alias: ToTargets) -> Found | Reply:
+    mailboxes: dict[int, ToAccount] = {}
+    elsewhere: dict[Address, None] = {}
+    seen, level, depth = {address}, list(alias.targets), 0
+    while level and depth < DEPTH_LIMIT:
+        depth += 1
+        level = [target for target in dict.fromkeys(level) if target not in seen]
+        seen.update(level)
+        if len(seen) > TARGETS_LIMIT:
+            return EXPANSION_TOO_BIG
+        level = _follow(tx, level, mailboxes, elsewhere)
+    open_ = tuple(account for account in mailboxes.values() if not account.full)
+    if not open_ and not elsewhere:
+        return replies.MAILBOX_FULL if mailboxes else replies.UNKNOWN_RECIPIENT
+    return Found(address, "alias", alias.organisation, open_, tuple(elsewhere))
+
+
+def _follow(
+    tx: Tx,
+    level: list[Address],
+    mailboxes: dict[int, ToAccount],
+    elsewhere: dict[Address, None],
+) -> list[Address]:
+    """One level further: what is settled is noted, what are aliases again comes back."""
+    further: list[Address] = []
+    for target in level:
+        found = accounts.find_destination(tx, target)
+        if isinstance(found, ToAccount):
+            mailboxes[found.account] = found
+        elif isinstance(found, Elsewhere):
+            elsewhere[target] = None
+        elif isinstance(found, ToTargets):
+            further.extend(found.targets)
+    return further

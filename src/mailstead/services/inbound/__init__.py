@@ -1,0 +1,1 @@
+"""Mail that comes in on port 25: one Visit a connection."""

@@ -1,0 +1,265 @@
+"""A Visit: one SMTP connection, and what has been learned in it so far.
+
+Owns: who may come in, which recipients are taken, what becomes of the message. On port 25 only a
+recipient whose domain is ours is taken, so relaying is refused in all its forms; on the submission
+ports only who has logged in may send, as an address of their own, to anybody.
+Holds: a 2xx to the end of a message means that it is on disk (RFC 5321 section 6.1).
+"""
+
+import enum
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from mailstead.message import header as fields
+from mailstead.model.address import Address, Domain, parse_address
+from mailstead.model.entries import AnyEntry, Completed, Connected, Refused
+from mailstead.model.errors import Refusal
+from mailstead.model.numbers import OrganisationId, TraceId
+from mailstead.model.reply import Reply
+from mailstead.model.world import Endpoint, World
+from mailstead.protocol.smtp import replies
+from mailstead.protocol.smtp.events import Helo, Mail
+from mailstead.services import submission
+from mailstead.services.accounts import Accounts, Login
+from mailstead.services.delivery import recipients
+from mailstead.services.delivery.plan import Message, compose_plan, mailboxes_of
+from mailstead.services.delivery.recipients import Found, NotHere
+from mailstead.services.inbound.trace import Hop, goes_in_circles, received, with_protocol
+from mailstead.services.watch import Watch
+from mailstead.storage import accounts
+from mailstead.storage.blobs import Gathering
+from mailstead.storage.plan import JournalRow
+from mailstead.storage.store import Store, Tx
+
+RECIPIENTS_LIMIT = 200  # of one message; RFC 5321 section 4.5.3.1.8 asks for at least 100
+
+
+class Role(enum.StrEnum):
+    """What a listener is for."""
+
+    MX = "mx"
+    SUBMISSION = "submission"
+
+
+class Site(msgspec.Struct, frozen=True):
+    """What every visit needs of the house."""
+
+    hostname: str
+    size_limit: int
+    spool: Path
+    store: Store
+    world: World
+    watch: Watch
+    accounts: Accounts
+    routes: frozenset[str] = frozenset()  # domains that a route names
+    catch_outside: str = ""  # the account that gets mail for all domains not ours
+
+
+class Visit:
+    """What the engine's events mean. Each method gives the reply for the peer."""
+
+    def __init__(self, site: Site, role: Role, peer: Endpoint) -> None:
+        self.site, self.role, self.peer = site, role, peer
+        self.tls = ""
+        self.login: Login | None = None
+        self.helo_event: Helo | None = None
+        self.forget()
+
+    # ------------------------------------------------------------------ the dialogue
+
+    def helo(self, event: Helo, tls: str) -> None:
+        """The peer said who it is."""
+        self.helo_event, self.tls = event, tls
+
+    async def mail(self, event: Mail) -> Reply:
+        """MAIL FROM: a new transaction."""
+        self.forget()
+        if event.size is not None and event.size > self.site.size_limit:
+            return self._refuse("mail", replies.TOO_BIG, event.reverse_path)
+        if self.role is Role.SUBMISSION and (no := await self._check_sender(event.reverse_path)):
+            return self._refuse("mail", no, event.reverse_path)
+        self.envelope = event
+        return replies.SENDER_OK
+
+    async def rcpt(self, recipient: Address) -> Reply:
+        """RCPT TO: taken only if it leads somewhere."""
+        if len(self.recipients) >= RECIPIENTS_LIMIT:
+            return replies.TOO_MANY_RECIPIENTS
+        found = await self.site.store.read(lambda tx: self._find(tx, recipient))
+        if isinstance(found, Reply):
+            return self._refuse("rcpt", found, self.envelope.reverse_path, recipient)
+        self.recipients.append(found)
+        return replies.RECIPIENT_OK
+
+    def header(self, header: bytes) -> None:
+        """The header is complete."""
+        self.header_octets = header
+        self.body = Gathering(self.site.spool)
+
+    def chunk(self, data: bytes) -> None:
+        """A piece of the body."""
+        self.body.add(data)
+
+    async def end(self) -> Reply:
+        """Keep the message for each recipient, or refuse it."""
+        if no := await self._check_header():
+            return self._refuse("data", no, self.envelope.reverse_path)
+        story = self._story()
+        message = self._message(self._stamp() + self._complete(story))
+        plan = compose_plan(message, self.recipients, story, self._now())
+        try:
+            await self.site.store.apply(plan)
+        except Refusal as refusal:  # the account or mailbox went away since RCPT
+            return Reply(451, "4.2.1", f"Not now: {refusal.reason}")
+        self.site.watch.wake(mailboxes_of(plan))
+        if any(found.elsewhere for found in self.recipients):
+            self.site.watch.wake_queue()
+        self.forget()
+        return Reply(250, "2.0.0", f"OK, kept as {message.trace}")
+
+    def forget(self) -> None:
+        """The transaction is over, or was given up."""
+        self.trace = new_trace(self.site.world)
+        self.envelope = Mail(None)
+        self.recipients: list[Found] = []
+        self.header_octets = b""
+        self.body = Gathering(self.site.spool)
+
+    # ------------------------------------------------------------------ steps
+
+    async def _check_sender(self, reverse_path: Address | None) -> Reply | None:
+        if self.login is None:
+            return replies.AUTH_REQUIRED
+        if reverse_path is None or await self._owns(reverse_path):
+            return None
+        return replies.SENDER_NOT_OWNED
+
+    async def _check_header(self) -> Reply | None:
+        if goes_in_circles(self.header_octets, [found.address for found in self.recipients]):
+            return replies.LOOP
+        if self.role is Role.SUBMISSION:
+            return await submission.check_author(self.header_octets, self._owns)
+        return None
+
+    async def _owns(self, address: Address) -> bool:
+        return self.login is not None and await self.site.accounts.may_send_as(self.login, address)
+
+    def _complete(self, story: list[AnyEntry]) -> bytes:
+        """The header, in submission with what was missing."""
+        if self.login is None:
+            return self.header_octets
+        done = submission.complete(
+            self.header_octets, self.login.login, self.site.hostname, self.trace, self._now()
+        )
+        if done.changes:
+            story.append(Completed(at=self._now(), changes=done.changes))
+        return done.header
+
+    def _find(self, tx: Tx, recipient: Address) -> Found | Reply:
+        found = recipients.find(tx, self._named(recipient))
+        if not isinstance(found, NotHere):
+            return found
+        if self.login is not None and not self.site.catch_outside:
+            return recipients.leave(found.address, self.login.organisation)
+        if not self.site.catch_outside:
+            return replies.RELAY_DENIED
+        return self._catch(tx, found.address)
+
+    def _named(self, recipient: Address) -> Address:
+        """`<postmaster>` without a domain is ours (RFC 5321 section 4.5.1)."""
+        return recipient if recipient.domain else Address("postmaster", Domain(self.site.hostname))
+
+    def _catch(self, tx: Tx, recipient: Address) -> Found | Reply:
+        """A developer's server: nothing leaves the machine unless a route names the domain."""
+        account = accounts.get_account(tx, self.site.catch_outside)
+        if recipient.domain in self.site.routes:
+            return recipients.leave(recipient, account.organisation)
+        caught = recipients.find(tx, parse_address(account.login))
+        if not isinstance(caught, Found):
+            return replies.UNKNOWN_RECIPIENT
+        return Found(recipient, "caught", account.organisation, caught.accounts)
+
+    def _stamp(self) -> bytes:
+        """The Received field of this visit."""
+        helo = self.helo_event
+        protocol = with_protocol(
+            helo is not None and helo.extended,
+            bool(self.tls),
+            self.login is not None,
+            self.envelope.smtputf8,
+        )
+        one = self.recipients[0].address if len(self.recipients) == 1 else None
+        return received(
+            Hop(
+                helo="" if self.login or not helo else helo.name,
+                address="" if self.login else self.peer.address,
+                hostname=self.site.hostname,
+                protocol=protocol,
+                trace=self.trace,
+                recipient=one,
+                at=self._now(),
+            )
+        )
+
+    def _message(self, header: bytes) -> Message:
+        return Message(
+            trace=self.trace,
+            reverse_path=self.envelope.reverse_path,
+            header=header,
+            body=self.body.finish(),
+            body_type=self.envelope.body_type,
+            smtputf8=self.envelope.smtputf8,
+            sender=self.login.account if self.login else None,
+            message_id=message_id(header),
+        )
+
+    def _story(self) -> list[AnyEntry]:
+        helo = self.helo_event.name if self.helo_event else ""
+        return [
+            Connected(
+                at=self._now(),
+                peer=str(self.peer),
+                role=self.role.value,
+                helo=helo,
+                tls=self.tls,
+                login=self.login.login if self.login else "",
+            )
+        ]
+
+    def _refuse(
+        self,
+        stage: str,
+        reply: Reply,
+        reverse_path: Address | None,
+        recipient: Address | None = None,
+    ) -> Reply:
+        refused = Refused(
+            at=self._now(),
+            stage=stage,
+            reply=str(reply),
+            recipient=str(recipient or ""),
+            reverse_path=str(reverse_path or ""),
+        )
+        row = JournalRow(self.trace, OrganisationId(0), (*self._story(), refused), arrival=True)
+        self.site.store.note(row)
+        return reply
+
+    def _now(self) -> datetime:
+        """The time."""
+        return self.site.world.clock.now()
+
+
+def new_trace(world: World) -> TraceId:
+    """An id that nobody else has: 60 bits, in letters and digits that are easy to read out."""
+    number = int.from_bytes(world.random.token(8), "big") >> 4
+    return TraceId("".join(_DIGITS[number >> shift & 31] for shift in range(55, -1, -5)))
+
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32
+
+
+def message_id(header: bytes) -> str:
+    """The Message-ID field, as text for the journal."""
+    return (fields.get(header, "Message-ID") or b"").decode("utf-8", "replace")[:998]

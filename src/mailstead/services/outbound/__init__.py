@@ -1,0 +1,1 @@
+"""Mail that goes out: the queue, the way to the next server, what came of it."""

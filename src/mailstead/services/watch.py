@@ -1,0 +1,64 @@
+"""Wake-ups: who wants to know that a mailbox or the queue changed (that, never what).
+
+`wake` is called after the commit. It reaches the watchers in this process at once and those in
+other processes over the bus; each then reads what changed by itself.
+"""
+
+from collections.abc import Callable, Iterable
+
+from mailstead.model.numbers import MailboxId
+from mailstead.model.world import Bus
+
+QUEUE = b"queue"
+
+
+class Watch:
+    """Watchers by mailbox, and those of the queue."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._watchers: dict[MailboxId, set[Callable[[], None]]] = {}
+        self._queue_watchers: set[Callable[[], None]] = set()
+
+    def start(self) -> None:
+        """Listen to the other processes; needs a running loop."""
+        self._bus.subscribe(self._hear)
+
+    def wake(self, mailboxes: Iterable[MailboxId]) -> None:
+        """Something changed in these mailboxes."""
+        for mailbox in mailboxes:
+            self._call(mailbox)
+            self._bus.publish(b"mailbox %d" % mailbox)
+
+    def wake_queue(self) -> None:
+        """Something in the queue may be due."""
+        for watcher in list(self._queue_watchers):
+            watcher()
+        self._bus.publish(QUEUE)
+
+    def add(self, mailbox: MailboxId, watcher: Callable[[], None]) -> None:
+        """Call watcher() whenever the mailbox changes."""
+        self._watchers.setdefault(mailbox, set()).add(watcher)
+
+    def remove(self, mailbox: MailboxId, watcher: Callable[[], None]) -> None:
+        """Call it no longer."""
+        watchers = self._watchers.get(mailbox, set())
+        watchers.discard(watcher)
+        if not watchers:
+            self._watchers.pop(mailbox, None)
+
+    def add_queue(self, watcher: Callable[[], None]) -> None:
+        """Call watcher() whenever something in the queue may be due."""
+        self._queue_watchers.add(watcher)
+
+    def _call(self, mailbox: MailboxId) -> None:
+        for watcher in list(self._watchers.get(mailbox, ())):
+            watcher()
+
+    def _hear(self, topic: bytes) -> None:
+        kind, _, number = topic.partition(b" ")
+        if kind == QUEUE:
+            for watcher in list(self._queue_watchers):
+                watcher()
+        elif kind == b"mailbox" and number.isdigit():
+            self._call(MailboxId(int(number)))

@@ -1,0 +1,66 @@
+"""Between a Stream and an engine: bytes in, events to the session, bytes out.
+
+Output is joined while there are events to handle and sent when there are none, so that pipelined
+commands get their replies in one segment.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Protocol, TypeVar
+
+from mailstead.model.world import Stream
+
+E = TypeVar("E")
+E_co = TypeVar("E_co", covariant=True)
+
+OUTPUT_LIMIT = 64 * 1024  # octets that are joined before they are sent
+
+
+class Engine(Protocol[E_co]):
+    """A protocol engine, as far as the pump knows it."""
+
+    def receive(self, data: bytes) -> Sequence[E_co]:
+        """Events; called with b"" to go on after an event was answered."""
+        ...
+
+
+class Output:
+    """What goes back to the peer: joined while events are at hand, sent when they are not."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Some more; sent now only if much has gathered."""
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > OUTPUT_LIMIT:
+            self.send()
+
+    def send(self) -> None:
+        """Hand all of it to the stream."""
+        if self._pieces:
+            pieces, self._pieces, self._size = self._pieces, [], 0
+            self.stream.send(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    async def flush(self) -> None:
+        """Send, and wait for a slow peer."""
+        self.send()
+        await self.stream.flush()
+
+
+async def drive(engine: Engine[E], data: bytes, handle: Callable[[E], Awaitable[None]]) -> None:
+    """Handle everything that these bytes bring about, in order."""
+    while events := engine.receive(data):
+        for event in events:
+            await handle(event)
+        data = b""
+
+
+async def receive(stream: Stream, limit: timedelta) -> bytes | None:
+    """What comes in; TimeoutError after the limit."""
+    async with asyncio.timeout(limit.total_seconds()):
+        return await stream.receive()

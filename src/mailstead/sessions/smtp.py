@@ -1,0 +1,250 @@
+"""An SMTP session, on port 25 or for submission: each event has one reply, the Visit knows which.
+
+Owns: time limits, the count of errors, TLS and log-in as the protocol wants them (RFC 3207, 4954).
+"""
+
+import asyncio
+import logging
+import ssl
+from datetime import timedelta
+
+import msgspec
+
+from mailstead.model.errors import TemporaryFailure
+from mailstead.model.reply import Reply
+from mailstead.model.world import Stream
+from mailstead.net.tls import TlsStream
+from mailstead.protocol import sasl
+from mailstead.protocol.smtp import replies
+from mailstead.protocol.smtp.events import (
+    Auth,
+    AuthResponse,
+    Chunk,
+    ChunkTaken,
+    Data,
+    Declined,
+    Event,
+    Expn,
+    HeaderEnd,
+    Helo,
+    Help,
+    Mail,
+    Malformed,
+    MessageEnd,
+    MessageRefused,
+    Noop,
+    Quit,
+    Rcpt,
+    Rset,
+    StartTls,
+    Vrfy,
+)
+from mailstead.protocol.smtp.server import ServerOptions, SmtpServer
+from mailstead.services.accounts import Login, LoginBusy
+from mailstead.services.inbound.visit import RECIPIENTS_LIMIT, Role, Site, Visit
+from mailstead.sessions.pump import Output, drive, receive
+
+COMMAND_TIMEOUT = timedelta(minutes=5)  # RFC 5321 section 4.5.3.2.7
+HANDSHAKE_TIMEOUT = timedelta(seconds=30)
+SEND_TIMEOUT = timedelta(minutes=5)  # a peer that takes nothing
+ERRORS_LIMIT = 10  # malformed commands of one session
+LOGINS_LIMIT = 3  # failed log-ins of one session
+UNREAD_LIMIT = 256 * 1024  # octets that wait in the engine
+
+log = logging.getLogger("mailstead.smtp")
+
+
+class Door(msgspec.Struct, frozen=True):
+    """What a listener lets in: the role, and how it is protected."""
+
+    role: Role
+    tls: ssl.SSLContext | None = None
+    implicit_tls: bool = False
+    clear_text_login: bool = False  # a loopback listener that allows it
+
+
+async def serve(stream: Stream, site: Site, door: Door) -> None:
+    """One connection, from the greeting to its end. Never raises for what a peer does."""
+    try:
+        if door.implicit_tls and door.tls:
+            stream = await _start_tls(stream, door.tls)
+        await _Session(stream, site, door).run()
+    except (ConnectionError, TimeoutError):
+        stream.abort()
+    except Exception:
+        log.exception("a session of ours failed; peer %s", stream.peer)
+        stream.send(replies.format_reply(replies.LOCAL_ERROR))
+        await stream.close()
+
+
+async def _start_tls(stream: Stream, context: ssl.SSLContext) -> TlsStream:
+    secured = TlsStream(stream, context, server_side=True)
+    async with asyncio.timeout(HANDSHAKE_TIMEOUT.total_seconds()):
+        await secured.handshake()
+    return secured
+
+
+class _Session:
+    def __init__(self, stream: Stream, site: Site, door: Door) -> None:
+        self.stream, self.site, self.door = stream, site, door
+        self.engine = SmtpServer(_options(site, door), tls=bool(stream.tls))
+        self.visit = Visit(site, door.role, stream.peer)
+        self.output = Output(stream)
+        self.errors = self.failed_logins = 0
+        self.exchange: sasl.Exchange | None = None
+
+    async def run(self) -> None:
+        """Greet, then answer until one side has enough."""
+        self.output.write(self.engine.send(replies.greeting(self.site.hostname)))
+        await self._flush()
+        while not self.engine.closing:
+            try:
+                data = await receive(self.stream, COMMAND_TIMEOUT)
+            except TimeoutError:
+                self.output.write(self.engine.send(replies.TIMEOUT))
+                break
+            if not data:
+                break
+            await drive(self.engine, data, self._handle)
+            await self._flush()
+        self.output.send()
+        await self.stream.close()
+
+    async def _flush(self) -> None:
+        async with asyncio.timeout(SEND_TIMEOUT.total_seconds()):
+            await self.output.flush()
+
+    async def _handle(self, event: Event) -> None:
+        match event:
+            case HeaderEnd(header):
+                self.visit.header(header)
+            case Chunk(data):
+                self._keep(data)
+            case StartTls():
+                await self._secure()
+            case _:
+                self._reply(await self._answer(event))
+
+    def _reply(self, reply: Reply) -> None:
+        if self.errors > ERRORS_LIMIT or self.failed_logins >= LOGINS_LIMIT:
+            reply = replies.TOO_MANY_ERRORS
+        self.output.write(self.engine.send(reply))
+
+    async def _answer(self, event: Event) -> Reply:
+        """The one reply to the event; what the world cannot do now is a 451."""
+        try:
+            return await self._transaction(event)
+        except TemporaryFailure as failure:
+            log.warning("put off a message from %s: %s", self.stream.peer, failure.reason)
+            self.visit.forget()
+            return replies.LOCAL_ERROR
+
+    async def _transaction(self, event: Event) -> Reply:
+        match event:
+            case Helo(extended=extended):
+                return self._helo(event, extended)
+            case Mail():
+                return await self.visit.mail(event)
+            case Rcpt(recipient):
+                return await self.visit.rcpt(recipient)
+            case Data():
+                return replies.START_DATA
+            case MessageEnd():
+                return await self.visit.end()
+            case MessageRefused(reply):
+                self.visit.forget()
+                return reply
+            case Rset():
+                self.visit.forget()
+                return replies.RESET_OK
+            case Auth(mechanism, initial):
+                return await self._advance(sasl.MECHANISMS[mechanism](initial), None)
+            case AuthResponse(data):
+                return await self._continue_login(data)
+            case _:
+                return self._courtesy(event)
+
+    def _courtesy(self, event: Event) -> Reply:
+        """What needs nothing of the house."""
+        match event:
+            case Malformed(reply):
+                self.errors += 1
+                return reply
+            case Declined(reply) | ChunkTaken(reply):
+                return reply
+            case Vrfy() | Expn():
+                return replies.CANNOT_VERIFY
+            case Help():
+                return replies.HELP
+            case Quit():
+                return replies.GOODBYE
+            case Noop():
+                return replies.OK
+            case _:
+                raise AssertionError(f"nobody answers {event!r}")
+
+    def _keep(self, data: bytes) -> None:
+        try:
+            self.visit.chunk(data)
+        except TemporaryFailure as failure:
+            log.warning("a body of %s cannot be kept: %s", self.stream.peer, failure.reason)
+            raise ConnectionAbortedError(failure.reason) from failure
+
+    def _helo(self, event: Helo, extended: bool) -> Reply:
+        self.visit.forget()
+        self.visit.helo(event, self.stream.tls)
+        if extended:
+            return self.engine.ehlo_reply()
+        return Reply(250, "", self.site.hostname)
+
+    async def _secure(self) -> None:
+        if self.door.tls is None:
+            self._reply(replies.TLS_UNAVAILABLE)
+            return
+        self._reply(replies.START_TLS)
+        await self._flush()
+        self.stream = await _start_tls(self.stream, self.door.tls)
+        self.output = Output(self.stream)
+        self.engine.start_tls()
+        self.visit = Visit(self.site, self.door.role, self.stream.peer)
+
+    # ------------------------------------------------------------------ log-in
+
+    async def _continue_login(self, data: bytes | None) -> Reply:
+        exchange, self.exchange = self.exchange, None
+        if data is None or exchange is None:
+            return replies.AUTH_CANCELLED
+        return await self._advance(exchange, data)
+
+    async def _advance(self, exchange: sasl.Exchange, response: bytes | None) -> Reply:
+        match sasl.advance(exchange, response):
+            case bytes(challenge):
+                self.exchange = exchange
+                return replies.challenge(challenge)
+            case sasl.BadResponse(reason):
+                return replies.syntax_error("5.5.2", reason)
+            case sasl.Credentials() as credentials:
+                return await self._log_in(credentials)
+
+    async def _log_in(self, credentials: sasl.Credentials) -> Reply:
+        peer = str(self.stream.peer)
+        found = await self.site.accounts.log_in(credentials, "submission", peer)
+        if isinstance(found, LoginBusy):
+            return replies.AUTH_TEMPORARY
+        if not isinstance(found, Login):
+            self.failed_logins += 1
+            return replies.AUTH_FAILED
+        self.visit.login = found
+        return replies.AUTH_OK
+
+
+def _options(site: Site, door: Door) -> ServerOptions:
+    submission = door.role is Role.SUBMISSION
+    return ServerOptions(
+        hostname=site.hostname,
+        size_limit=site.size_limit,
+        tls_available=door.tls is not None,
+        auth_mechanisms=tuple(sasl.MECHANISMS) if submission else (),
+        auth_needs_tls=not door.clear_text_login,
+        recipients_limit=RECIPIENTS_LIMIT,
+    )
