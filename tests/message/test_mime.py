@@ -181,8 +181,13 @@ def test_a_message_that_is_a_message_is_part_1_and_holds_part_1_1():
             "--x\nContent-Type: text/html\n\n--x\n\n--x\n--x\nContent-Type: image/png\n--x--\n",
             (
                 "multipart/mixed",
-                [("text/html", b""), ("text/plain", b""), ("text/plain", b""), ("image/png", b"")],
+                [("text/html", b""), ("text/plain", b""), ("image/png", b"")],
             ),
+        ),
+        # text that forgot its empty line
+        (
+            "Content-Type: multipart/mixed; boundary=x\n\n--x\nHello\n\na: b\n--x--\n",
+            ("multipart/mixed", [("text/plain", b"Hello\r\n\r\na: b")]),
         ),
         # RFC 2046 section 5.1.5
         (

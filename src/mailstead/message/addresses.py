@@ -104,9 +104,9 @@ class _Token(NamedTuple):
 
 
 _TOKEN = re.compile(
-    rb"(?P<space>[ \t\r\n\0]+)"
+    rb"(?P<space>[ \t\r\n]+)"
     rb'|"(?P<quoted>(?:[^"\\]|\\.)*+)(?:"|\\?\Z)'
-    rb"|(?P<word>=\?[^?\s]{1,80}\?[bBqQ]\?[^?\s]*\?=|[^\s\0\"()<>@,;:.\[\]\\]+"
+    rb"|(?P<word>=\?[^?\s]{1,80}\?[bBqQ]\?[^?\s]*\?=|[^ \t\r\n\"()<>@,;:.\[\]\\]+"
     rb"|\[[^\[\]\\\r\n]*+\]|\\.|[\[\]\\)])"
     rb"|(?P<special>[<>@,;:.(])",
     re.S,
@@ -230,7 +230,19 @@ def _addr_spec(tokens: list[_Token]) -> tuple[bytes, bytes]:
 
 
 def _join(tokens: list[_Token]) -> bytes:
-    return b"".join([text for kind, text in tokens if kind not in ("space", "comment")])
+    """The text without comments; two words stay two, so that `b c` does not become a domain."""
+    joined: list[bytes] = []
+    gap = word = False
+    for kind, text in tokens:
+        if kind in ("space", "comment"):
+            gap = True
+            continue
+        is_word = kind in ("word", "quoted")
+        if gap and word and is_word:
+            joined.append(b" ")
+        joined.append(text)
+        gap, word = False, is_word
+    return b"".join(joined)
 
 
 def _phrase(tokens: list[_Token]) -> bytes:

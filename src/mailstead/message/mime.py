@@ -142,7 +142,8 @@ _CONTENT = re.compile(
     re.I,
 )
 _DELIMITER_END = re.compile(rb"(--)?[ \t]*+(?:\r?\n|\r?\Z)")
-_TAIL_LIMIT = 1000  # octets of white space behind a delimiter, and of what ends its line
+_HEADER_START = re.compile(rb"[!-9;-~]++[ \t]*+:|>?From |[ \t]|\Z")
+_TAIL_LIMIT = 1000  # octets that are looked at behind a delimiter, and where a header should begin
 _WORD = re.compile(rb"[^\s;(]+")
 
 
@@ -246,7 +247,7 @@ class _Scan:
             match = _DELIMITER_END.match(body[at:line_end])
             if match is None:
                 continue
-            if start >= 0:
+            if 0 <= start < found:  # two delimiters in a row have no part between them
                 pieces.append((start, self._before_line_end(start, found), found))
             if match[1] is not None:
                 return pieces
@@ -272,6 +273,8 @@ class _Scan:
         if first == b"\r\n" or first[:1] == b"\n":
             size = 2 if first == b"\r\n" else 1
             return _extent(start, size, end), b""
+        if _HEADER_START.match(body[start : min(start + _TAIL_LIMIT, limit)]) is None:
+            return _extent(start, 0, end), b""  # text that forgot its empty line
         found = body.find(b"\r\n\r\n", start, limit)
         stop = found + 4 if found >= 0 else limit
         bare = body.find(b"\n\n", start, stop)
