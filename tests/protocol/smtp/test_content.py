@@ -280,6 +280,14 @@ class TestBdat:
             Noop(),
         ]
 
+    def test_a_chunk_that_the_house_cannot_take_ends_the_transaction(self):
+        server = SmtpServer(OPTIONS)
+        play(server, ENVELOPE)
+        assert server.receive(b"BDAT 1\r\na") == [ChunkTaken(replies.chunk_taken(1))]
+        server.send(replies.LOCAL_ERROR)
+        wire = b"BDAT 6 LAST\r\nNOOP\r\n"
+        assert play(server, wire + b"NOOP\r\n") == [Malformed(replies.MAIL_FIRST), Noop()]
+
     def test_without_recipients_the_chunk_is_swallowed(self):
         wire = b"EHLO x\r\nMAIL FROM:<>\r\nBDAT 6 LAST\r\nNOOP\r\nNOOP\r\n"
         assert play(SmtpServer(OPTIONS), wire)[2:] == [Malformed(replies.NO_RECIPIENTS), Noop()]

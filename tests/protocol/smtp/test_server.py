@@ -316,6 +316,15 @@ class TestStartTls:
         server.start_tls()
         assert play(server, HELLO) == [Helo("client.example", True)]
 
+    @pytest.mark.parametrize("early", [b"MAIL FROM:<eve@exam", MAIL, HELLO + MAIL, b"x" * 20_000])
+    def test_bytes_that_came_along_are_dropped(self, early):
+        server = SmtpServer(SUBMISSION)
+        assert server.receive(b"STARTTLS\r\n" + early) == [StartTls()]
+        server.send(replies.START_TLS)
+        server.start_tls()
+        assert server.buffered == 0
+        assert play(server, b"HELO x\r\n") == [Helo("x", False)]
+
     def test_a_refused_starttls_changes_nothing(self):
         server = SmtpServer(SUBMISSION)
         play(server, HELLO + b"STARTTLS\r\n", lambda e: replies.TLS_UNAVAILABLE)
