@@ -128,6 +128,10 @@ def test_ensure_crlf(data, expected):
         ("a\r\nBcc: b\0c\nd", b"X: a Bcc: b c d\r\n"),
         ("w" * 100 + " x", b"X: " + b"w" * 100 + b"\r\n x\r\n"),
         (" ".join(["0123456789"] * 9), b"X:" + b" 0123456789" * 6 + b"\r\n" + b" 0123456789" * 3),
+        ("a\tb", b"X: a b\r\n"),
+        ("a" + " " * 3000 + "b", b"X: a" + b" " * 919 + b"\r\n b\r\n"),
+        ("\t" * 3000, b"X: \r\n"),
+        ("w" * 1000, b"X: " + b"w" * 920 + b"\r\n " + b"w" * 80 + b"\r\n"),
         ("ü", b"X: \xc3\xbc\r\n"),
     ],
 )

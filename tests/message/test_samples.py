@@ -157,7 +157,7 @@ def test_well_formed_samples_are_what_the_standard_library_says(corpus):
     assert compared > 50
 
 
-LINE = ["", "text", "--", "--b", "--n0", "--n1--x", " --n0", "From x", "a: b", "=41=", "é"]
+LINE = ["", "text", "--", "--b", "--n0", "--n1--x", " --n0", ">From x", "a: b", "=41=", "é"]
 LINES = st.lists(st.sampled_from(LINE), max_size=4).map("\r\n".join)
 LEAF_HEADERS = st.sampled_from(
     [
@@ -257,6 +257,15 @@ def deep(levels: int) -> bytes:
     return heads[0] + b"".join(b"--b%d\r\n%b" % (n, heads[n + 1]) for n in range(levels - 1))
 
 
+def alike(levels: int) -> bytes:
+    """Boundaries that all begin like the next one, and many lines that begin like all of them."""
+    heads = [
+        b"Content-Type: multipart/mixed; boundary=%b\r\n\r\n" % (b"x" * n) for n in range(1, levels)
+    ]
+    parts = [b"--%b\r\n%b" % (b"x" * n, head) for n, head in enumerate(heads[1:], 1)]
+    return heads[0] + b"".join(parts) + b"--%b\r\n" % (b"x" * (levels + 1)) * 50_000
+
+
 MIXED = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n"
 
 HOSTILE = {
@@ -264,6 +273,7 @@ HOSTILE = {
     "nested parts": deep(1000),
     "nested parts with much in them": deep(200) + b"--b1\r\n\r\n" + b"x\r\n" * 500_000,
     "nested messages": b"Content-Type: message/rfc822\r\n\r\n" * 20_000,
+    "boundaries alike": alike(50),
     "many parts": MIXED + b"--x\r\n\r\n" * 200_000,
     "header flood": b"Content-Type: text/plain; a=b\r\n" * 20_000 + b"\r\n",
     "parameter flood": b"Content-Type: text/plain" + b"; a*0*=b; c=d" * 20_000 + b"\r\n\r\n",

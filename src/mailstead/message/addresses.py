@@ -14,6 +14,7 @@ import msgspec
 from mailstead.message.header import comment_end, decode, get_all
 from mailstead.model.address import Address, parse_domain, parse_local_part, quote_local_part
 
+VALUE_LIMIT = 256 * 1024  # octets of one address list that are looked at
 ADDRESS_LIMIT = 1000  # addresses of one field; what follows is passed over
 
 
@@ -82,6 +83,7 @@ _SIMPLE = re.compile(
 def parse_addresses(value: bytes) -> tuple[HeaderAddress | Group, ...]:
     """The address list of an unfolded field value, best effort."""
     found: list[HeaderAddress | Group] = []
+    value = value[:VALUE_LIMIT]
     at, end = 0, len(value)
     while at < end and len(found) < ADDRESS_LIMIT:
         simple = _SIMPLE.match(value, at)

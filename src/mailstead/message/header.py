@@ -23,7 +23,7 @@ ENCODED_WORD_LIMIT = 75  # characters (RFC 2047 section 2)
 # syntax (RFC 5322 section 4.5.8).
 _FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)(?:\n|\Z)", re.M)
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
-_UNSAFE = re.compile(rb"[\r\n\0]+")
+_UNSAFE = re.compile(rb"[\r\n\0]+|\t")
 _ENCODED_WORD = re.compile(rb"=\?([^?\s]{1,80})\?([bBqQ])\?([^?\n]*)\?=")
 
 
@@ -116,8 +116,8 @@ def ensure_crlf(data: bytes) -> bytes:
 def fold(name: str, value: str | bytes) -> bytes:
     """The whole field with its line ends, folded at white space (RFC 5322 section 2.2.3).
 
-    Line ends within the value become spaces: nobody can smuggle a field in. Text that is not
-    ASCII goes as UTF-8 (RFC 6532); `encode_text` makes encoded words of it first.
+    Line ends and tabs within the value become spaces: nobody can smuggle a field in. Text that
+    is not ASCII goes as UTF-8 (RFC 6532); `encode_text` makes encoded words of it first.
     """
     data = value.encode("utf-8", "replace") if isinstance(value, str) else value
     data = _UNSAFE.sub(b" ", data).strip()
@@ -138,10 +138,10 @@ def _words(data: bytes) -> list[bytes]:
     room = LINE_LIMIT - LINE_LENGTH
     words: list[bytes] = []
     for word in data.split(b" "):
-        if not word and words:
-            words[-1] += b" "  # a run of spaces stays, and no line is only spaces
-        else:
+        if word:
             words += [word[at : at + room] for at in range(0, len(word), room)]
+        elif words and len(words[-1]) < room:
+            words[-1] += b" "  # a run of spaces stays, and no line is only spaces
     return words
 
 
@@ -150,7 +150,8 @@ def decode(value: bytes) -> str:
     if b"=?" not in value:
         return decode_text(value, "utf-8")
     text: list[str] = []
-    at, waiting, charset = 0, b"", ""
+    waiting: list[bytes] = []
+    at, charset = 0, ""
     for word in _ENCODED_WORD.finditer(value):
         between = value[at : word.start()]
         at = word.end()
@@ -159,12 +160,13 @@ def decode(value: bytes) -> str:
         # which RFC 2047 section 5 forbids and senders do.
         adjacent = bool(charset) and not between.strip()
         if not (adjacent and name == charset):
-            text.append(decode_text(waiting, charset))
-            waiting = b""
+            text.append(decode_text(b"".join(waiting), charset))
+            waiting = []
         if not adjacent:
             text.append(decode_text(between, "utf-8"))
-        waiting, charset = waiting + _payload(word[2], word[3]), name
-    text += [decode_text(waiting, charset), decode_text(value[at:], "utf-8")]
+        waiting.append(_payload(word[2], word[3]))
+        charset = name
+    text += [decode_text(b"".join(waiting), charset), decode_text(value[at:], "utf-8")]
     return "".join(text)
 
 

@@ -22,6 +22,7 @@ Buffer = bytes | mmap.mmap
 
 DEPTH_LIMIT = 50  # levels of multiparts and messages; what is deeper is one opaque part
 PART_LIMIT = 1000  # parts of one message; the last of a multipart then holds the rest
+DELIMITER_LIMIT = 100_000  # places of one message that are tried as a delimiter
 PART_HEADER_LIMIT = 256 * 1024  # octets of a part's header that are looked at
 BOUNDARY_LIMIT = 250  # octets (RFC 2046 section 5.1.1 says 70)
 _BLOCK = 256 * 1024  # octets copied at once out of a mapped file
@@ -153,6 +154,7 @@ class _Scan:
     def __init__(self, body: Buffer) -> None:
         self._body = body
         self._parts = 1
+        self._tried = 0
 
     def part(self, header: bytes, extent: _Extent, depth: int, type_: str, subtype: str) -> Part:
         """The part of this header and extent; type and subtype are what it is by default."""
@@ -241,6 +243,9 @@ class _Scan:
         body, at, start = self._body, extent.start, -1
         while (found := body.find(delimiter, at, extent.end)) >= 0:
             at = found + len(delimiter)
+            self._tried += 1
+            if self._tried > DELIMITER_LIMIT:
+                break
             if found > extent.start and body[found - 1 : found] != b"\n":
                 continue
             line_end = min(at + _TAIL_LIMIT, extent.end)

@@ -14,6 +14,7 @@ from mailstead.message.header import decode, strip_comments
 Parameters = tuple[tuple[str, bytes], ...]
 
 PARAMETER_LIMIT = 100  # parameters of one field
+FIELD_LIMIT = 64 * 1024  # octets of one field that are looked at
 SEGMENT_LIMIT = 1000  # segments of continued parameters of one field
 
 _TYPE = re.compile(rb"\s*([!#$%&'*+.^_`{|}~\w-]+)\s*/\s*([!#$%&'*+.^_`{|}~\w-]+)", re.A)
@@ -26,7 +27,7 @@ _CONTINUED = re.compile(r"(.+?)\*(\d{1,4})(\*?)\Z", re.S)
 
 def parse_type(value: bytes) -> tuple[str, str, Parameters] | None:
     """Type, subtype and parameters; None if it is none, and text/plain holds (RFC 2045 5.2)."""
-    value = strip_comments(value)
+    value = strip_comments(value[:FIELD_LIMIT])
     match = _TYPE.match(value)
     if match is None:
         return None
@@ -38,7 +39,7 @@ def parse_disposition(value: bytes | None) -> tuple[str | None, Parameters]:
     """The disposition type and its parameters (RFC 2183 section 2)."""
     if value is None:
         return None, ()
-    value = strip_comments(value)
+    value = strip_comments(value[:FIELD_LIMIT])
     match = _TOKEN.match(value)
     if match is None:
         return None, ()
