@@ -18,8 +18,10 @@ class DatagramBus:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder = folder
-        self._own = folder / f"{os.getpid()}.sock"
+        # A socket's path has at most 107 octets; through the descriptor any folder will do.
+        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._folder = Path(f"/proc/self/fd/{self._descriptor}")
+        self._own = self._folder / f"{os.getpid()}.sock"
         self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._receiver: socket.socket | None = None
 
@@ -59,3 +61,4 @@ class DatagramBus:
             self._receiver.close()
             self._own.unlink(missing_ok=True)
         self._sender.close()
+        os.close(self._descriptor)

@@ -159,7 +159,7 @@ class _Batch:
             self._journal(row)
         for row in plan.rows:
             self._journal(row)
-        return Applied(tuple(appended), tuple(enqueued))
+        return Applied(tuple(appended), tuple(enqueued), tuple(story))
 
     def _store_body(self, plan: Plan) -> StoredBody:
         if plan.body is None or isinstance(plan.body, StoredBody):

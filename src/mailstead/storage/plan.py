@@ -165,3 +165,4 @@ class Applied(msgspec.Struct, frozen=True):
 
     appended: tuple[Appended, ...] = ()
     enqueued: tuple[Enqueued, ...] = ()
+    story: tuple[AnyEntry, ...] = ()  # what went into the journal under the plan's trace

@@ -1,0 +1,115 @@
+"""Listeners: which port speaks what, and a task for each connection.
+
+Sockets are bound before anything else happens, so that a port that is taken is said at once.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from mailstead.model.world import Endpoint, Stream
+from mailstead.net.stream import SocketNetwork, bind
+from mailstead.server.config import parse_endpoint
+from mailstead.server.wiring import House
+from mailstead.services.inbound.visit import Role
+from mailstead.sessions import smtp
+
+CONNECTIONS_LIMIT = 20_000  # of one process
+
+log = logging.getLogger("mailstead.listeners")
+
+Serve = Callable[[Stream], Awaitable[None]]
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """A socket that listens, and what it is for."""
+
+    name: str
+    endpoint: Endpoint
+    sock: socket.socket
+
+
+def bind_all(house: House) -> list[Bound]:
+    """Every socket of the configuration; OSError, with the address, if one cannot be had."""
+    bound: list[Bound] = []
+    for name in PROTOCOLS:
+        for text in getattr(house.config.listen, name):
+            endpoint = parse_endpoint(text)
+            bound.append(Bound(name, endpoint, bind(endpoint.address, endpoint.port)))
+    return bound
+
+
+class Listeners:
+    """Accepts connections and keeps count of them."""
+
+    def __init__(self, house: House, tls: ssl.SSLContext, group: asyncio.TaskGroup) -> None:
+        self._house, self._tls, self._group = house, tls, group
+        self._servers: list[asyncio.AbstractServer] = []
+        self._sessions: set[asyncio.Task[None]] = set()
+
+    async def open(self, bound: list[Bound]) -> None:
+        """Accept connections on these sockets from now on."""
+        network = self._house.world.network
+        assert isinstance(network, SocketNetwork)
+        for one in bound:
+            serve = PROTOCOLS[one.name](self._house, self._tls, one.endpoint)
+            self._servers.append(await network.listen(one.sock, self._acceptor(serve)))
+
+    def _acceptor(self, serve: Serve) -> Callable[[Stream], None]:
+        def accept(stream: Stream) -> None:
+            if len(self._sessions) >= CONNECTIONS_LIMIT:
+                log.warning("too many connections: %s is turned away", stream.peer)
+                stream.abort()
+                return
+            task = self._group.create_task(_run(serve, stream))
+            self._sessions.add(task)
+            task.add_done_callback(self._sessions.discard)
+
+        return accept
+
+    def close(self) -> None:
+        """Accept no more, and end the sessions that there are."""
+        for server in self._servers:
+            server.close()
+        for session in list(self._sessions):
+            session.cancel()
+
+
+async def _run(serve: Serve, stream: Stream) -> None:
+    try:
+        await serve(stream)
+    finally:
+        stream.abort()
+
+
+def _smtp(role: Role, implicit_tls: bool) -> Callable[[House, ssl.SSLContext, Endpoint], Serve]:
+    def listener(house: House, tls: ssl.SSLContext, endpoint: Endpoint) -> Serve:
+        door = smtp.Door(role, tls, implicit_tls, clear_text_allowed(house, endpoint))
+        return lambda stream: smtp.serve(stream, house.site, door)
+
+    return listener
+
+
+def clear_text_allowed(house: House, endpoint: Endpoint) -> bool:
+    """Whether a password may come in the clear: only on loopback, and only if that is set."""
+    return house.config.loopback_clear_text and _is_loopback(endpoint.address)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+# The name of the setting under [listen] -> what listens there.
+PROTOCOLS: dict[str, Callable[[House, ssl.SSLContext, Endpoint], Serve]] = {
+    "smtp": _smtp(Role.MX, implicit_tls=False),
+    "submission": _smtp(Role.SUBMISSION, implicit_tls=False),
+    "submissions": _smtp(Role.SUBMISSION, implicit_tls=True),
+}

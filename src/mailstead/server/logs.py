@@ -1,0 +1,82 @@
+"""Log lines: each entry of the journal once, as `level what id=... key=value ...` on stderr.
+
+No content of a message and no password is ever in a line, for none is ever in an entry; addresses
+are. journald or the container's log keeps them.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TextIO
+
+import msgspec
+import structlog
+
+from mailstead.model.entries import (
+    AnyEntry,
+    Attempted,
+    Completed,
+    Connected,
+    HostTried,
+    LoginFailed,
+    Resolved,
+)
+from mailstead.model.numbers import TraceId
+
+# Told by `message explain`; in the log they would only repeat what stands beside them.
+_QUIET = (Connected, Resolved, Completed)
+
+
+def configure(stream: TextIO = sys.stderr, level: int = logging.INFO) -> "Log":
+    """Log lines to a stream; also those of the standard library's loggers."""
+    logging.basicConfig(stream=stream, level=level, format="%(levelname)s %(name)s %(message)s")
+    logger = structlog.wrap_logger(
+        structlog.WriteLogger(stream),
+        processors=[structlog.processors.LogfmtRenderer(key_order=["level", "what", "id"])],
+        wrapper_class=structlog.BoundLogger,
+    )
+    return Log(logger)
+
+
+class Log:
+    """Prints entries."""
+
+    def __init__(self, logger: structlog.BoundLogger) -> None:
+        self._logger = logger
+
+    def tell(self, trace: TraceId, entries: Sequence[AnyEntry]) -> None:
+        """One line for each entry that somebody may look for."""
+        for entry in entries:
+            if not isinstance(entry, _QUIET):
+                self._logger.info(None, level=_level(entry), **_line(trace, entry))
+
+
+def _level(entry: AnyEntry) -> str:
+    warns = isinstance(entry, LoginFailed) or (
+        isinstance(entry, Attempted) and entry.outcome == "failed"
+    )
+    return "warning" if warns else "info"
+
+
+def _line(trace: TraceId, entry: AnyEntry) -> dict[str, object]:
+    line: dict[str, object] = {"what": entry.__struct_config__.tag}
+    if trace:
+        line["id"] = trace
+    for field in entry.__struct_fields__:
+        value = getattr(entry, field)
+        if field != "at" and value not in ("", (), None):
+            line[field] = _text(value)
+    return line
+
+
+def _text(value: object) -> object:
+    if isinstance(value, tuple):
+        return ",".join(str(_text(item)) for item in value)
+    if isinstance(value, HostTried):
+        return f"{value.host}[{value.address}]:{value.reached}"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, msgspec.Struct):
+        return str(value)
+    return value

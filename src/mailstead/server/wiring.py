@@ -1,0 +1,80 @@
+"""The house put together: one function, read from top to bottom. No container, no registry.
+
+`build` is given a configuration, a world and a store, and is the same for the real server, for the
+command line and for the simulated world. `open_house` gives it the real ones.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from mailstead.model.world import Network, World
+from mailstead.net.bus import DatagramBus
+from mailstead.net.clock import SystemClock, SystemRandom, ThreadOffload
+from mailstead.net.resolver import StubResolver, system_servers
+from mailstead.net.stream import SocketNetwork
+from mailstead.server.config import Config, Dns, parse_endpoint
+from mailstead.services.accounts import Accounts
+from mailstead.services.inbound.visit import Site
+from mailstead.services.telling import Tell, TellingStore
+from mailstead.services.watch import Watch
+from mailstead.storage.sqlite import SqliteStore
+from mailstead.storage.store import Store
+
+
+class House(msgspec.Struct, frozen=True):
+    """All services, wired."""
+
+    config: Config
+    world: World
+    store: Store
+    watch: Watch
+    accounts: Accounts
+    site: Site
+
+
+def build(config: Config, world: World, store: Store, tell: Tell) -> House:
+    """Every service of a house, on this store, in this world."""
+    told = TellingStore(store, tell)
+    watch = Watch(world.bus)
+    accounts = Accounts(told, world)
+    site = Site(
+        hostname=config.hostname,
+        size_limit=config.limits.message_size,
+        spool=config.folder,
+        store=told,
+        world=world,
+        watch=watch,
+        accounts=accounts,
+        routes=frozenset(config.routes),
+        catch_outside=config.catch_outside,
+    )
+    return House(config, world, told, watch, accounts, site)
+
+
+@asynccontextmanager
+async def open_house(config: Config, tell: Tell) -> AsyncIterator[House]:
+    """A house in the real world, for as long as the block lasts."""
+    clock, network = SystemClock(), SocketNetwork()
+    bus, offload = DatagramBus(config.folder / "bus"), ThreadOffload()
+    world = World(
+        clock=clock,
+        random=SystemRandom(),
+        resolver=_resolver(config.dns, network, clock),
+        network=network,
+        bus=bus,
+        offload=offload,
+    )
+    store = SqliteStore(config.database_path, clock)
+    try:
+        yield build(config, world, store, tell)
+    finally:
+        await store.close()
+        bus.close()
+        offload.close()
+
+
+def _resolver(dns: Dns, network: Network, clock: SystemClock) -> StubResolver:
+    servers = [parse_endpoint(text, 53) for text in dns.servers]
+    return StubResolver(servers or system_servers(), network, clock, dns.trusted)

@@ -1,0 +1,36 @@
+"""A Store that tells: what was committed is said once, to the log and to whoever else listens.
+
+Holds: nothing is told before it is on disk.
+"""
+
+from collections.abc import Callable, Sequence
+
+from mailstead.model.entries import AnyEntry
+from mailstead.model.numbers import TraceId
+from mailstead.storage.plan import Applied, JournalRow, Plan
+from mailstead.storage.store import Store
+
+Tell = Callable[[TraceId, Sequence[AnyEntry]], None]
+
+
+class TellingStore:
+    """The same door, with a voice."""
+
+    def __init__(self, store: Store, tell: Tell) -> None:
+        self._store, self._tell = store, tell
+        self.read = store.read
+        self.write = store.write
+        self.close = store.close
+
+    async def apply(self, plan: Plan) -> Applied:
+        """The plan, committed, then told."""
+        applied = await self._store.apply(plan)
+        self._tell(plan.trace, applied.story)
+        for row in plan.rows:
+            self._tell(row.trace, row.entries)
+        return applied
+
+    def note(self, row: JournalRow) -> None:
+        """Write the row some time soon; told at once, for it tells of a refusal."""
+        self._store.note(row)
+        self._tell(row.trace, row.entries)

@@ -1,0 +1,45 @@
+"""The DNS as a dict: what each name answers, failures included.
+
+zone["MX", "example.net"] = "10 mx.example.net" sets the records of one question; a list sets
+several. A name without any record does not exist; `fail` makes a name SERVFAIL or time out.
+"""
+
+from collections.abc import Sequence
+
+from mailstead.model.dns import Answer, Question, Status
+
+
+class Zone:
+    """The Resolver of the simulated world."""
+
+    def __init__(self) -> None:
+        self.asked: list[Question] = []
+        self.authenticated: set[str] = set()  # names whose answers carry the AD bit
+        self._records: dict[Question, tuple[str, ...]] = {}
+        self._failures: dict[str, Status] = {}
+
+    def __setitem__(self, key: tuple[str, str], records: str | Sequence[str]) -> None:
+        several = (records,) if isinstance(records, str) else tuple(records)
+        self._records[Question(*key)] = several
+
+    def __delitem__(self, key: tuple[str, str]) -> None:
+        del self._records[Question(*key)]
+
+    def fail(self, name: str, status: Status = Status.SERVFAIL) -> None:
+        """Every question about the name fails like this from now on."""
+        self._failures[name] = status
+
+    def heal(self, name: str) -> None:
+        """Questions about the name are answered again."""
+        self._failures.pop(name, None)
+
+    async def ask(self, question: Question) -> Answer:
+        """What the zone says; never raises."""
+        self.asked.append(question)
+        if question.name in self._failures:
+            return Answer(self._failures[question.name])
+        secure = question.name in self.authenticated
+        if question in self._records:
+            return Answer(Status.NOERROR, self._records[question], secure)
+        exists = any(known.name == question.name for known in self._records)
+        return Answer(Status.NOERROR if exists else Status.NXDOMAIN, (), secure)

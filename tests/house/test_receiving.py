@@ -1,0 +1,43 @@
+"""Mail comes in on port 25."""
+
+import pytest
+
+from mailstead.testing.house import SimulatedWorld
+
+
+async def test_a_message_comes_in(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", accounts=["alice"])
+    reply = await house.receive("bob@example.net", to="alice@example.org", subject="First")
+    assert (reply.code, reply.enhanced) == (250, "2.0.0")
+    filed = await house.newest("alice@example.org")
+    assert filed.subject == "First"
+    assert filed.body == b"Hi!\r\n"
+    assert filed.header.startswith(
+        b"Return-Path: <bob@example.net>\r\nDelivered-To: alice@example.org\r\nReceived: from "
+        b"client.example ([192.0.2.200])\r\n\tby mx.example.org with ESMTP id "
+    )
+
+
+@pytest.mark.parametrize(
+    ("recipient", "code", "enhanced"),
+    [
+        ("alice@example.org", 250, "2.0.0"),
+        ("ALICE@EXAMPLE.ORG", 250, "2.0.0"),
+        ("alice+news@example.org", 250, "2.0.0"),
+        ("postmaster@example.org", 250, "2.0.0"),
+        ("nobody@example.org", 550, "5.1.1"),
+        ("bob@example.net", 550, "5.7.1"),
+        ("bob%example.net@example.org", 550, "5.1.1"),
+        ("example.net!bob@example.org", 550, "5.1.1"),
+        ('"bob@example.net"@example.org', 550, "5.1.1"),
+        ("@example.org:bob@example.net", 550, "5.7.1"),
+        ("@example.net:alice@example.org", 250, "2.0.0"),
+        ("alice@[203.0.113.25]", 550, "5.7.1"),
+    ],
+)
+async def test_who_is_taken(
+    world: SimulatedWorld, recipient: str, code: int, enhanced: str
+) -> None:
+    house = await world.house("example.org", accounts=["alice"])
+    reply = await house.receive("bob@example.net", to=recipient)
+    assert (reply.code, reply.enhanced) == (code, enhanced)
