@@ -8,6 +8,7 @@ cannot fill the memory; `flush` waits while the peer is slow to take what we sen
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import cast
 
 from mailstead.model.world import Endpoint, Stream
 
@@ -58,9 +59,8 @@ class SocketStream(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The loop has connected us."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(UNSENT_LIMIT)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+        self._transport.set_write_buffer_limits(UNSENT_LIMIT)
         self.peer = _endpoint(transport.get_extra_info("peername"))
         self.local = _endpoint(transport.get_extra_info("sockname"))
         if self._on_connect:

@@ -113,6 +113,23 @@ def load(path: Path) -> Config:
     return config
 
 
+def format_toml(config: Config) -> str:
+    """The configuration as a file that `load` reads back."""
+    top, tables = [], []
+    for key, value in msgspec.to_builtins(config, enc_hook=int).items():
+        if isinstance(value, dict):
+            tables.append(f"[{key}]")
+            tables += [f"{_toml(k)} = {_toml(v)}" for k, v in value.items()]
+        elif value is not None:
+            top.append(f"{key} = {_toml(value)}")
+    return "\n".join([*top, *tables, ""])
+
+
+def _toml(value: object) -> str:
+    """Text, numbers, switches and lists look the same in JSON and in TOML."""
+    return msgspec.json.encode(value).decode()
+
+
 def parse_endpoint(text: str, default_port: int | None = None) -> Endpoint:
     """Host and port of "host:port" or "[ipv6]:port"; ValueError if it is neither."""
     found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+))(?::(\d{1,5}))?", text)

@@ -1,0 +1,165 @@
+"""`mailstead localserve`: a whole mail server on this machine, for trying out and for developers.
+
+No root, no DNS, nothing to configure. Nothing ever leaves the machine: mail for any domain that is
+not example.test is caught in outside@example.test, unless a route names the domain.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+import click
+
+from mailstead.model.address import parse_address, parse_domain
+from mailstead.server import logs
+from mailstead.server.certificates import ca_file
+from mailstead.server.config import Config, Listen, format_toml
+from mailstead.server.lifecycle import run
+from mailstead.server.wiring import House, open_house
+from mailstead.services.accounts import hash_password
+from mailstead.storage import accounts
+from mailstead.storage.store import Tx
+
+DOMAIN = "example.test"
+PEOPLE = ("alice", "bob")
+OUTSIDE = "outside"
+LOOPBACK_PASSWORD = "secret"
+PORTS = {"smtp": 2525, "submission": 2587, "submissions": 2465, "imap": 2143, "imaps": 2993}
+_TITLES = {
+    "smtp": "SMTP",
+    "submission": "submission (STARTTLS)",
+    "submissions": "submission (TLS)",
+    "imap": "IMAP (STARTTLS)",
+    "imaps": "IMAP (TLS)",
+}
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), help="Where everything is kept.")
+@click.option("--fresh", is_flag=True, help="Start empty: delete what an earlier run has kept.")
+@click.option("--port-offset", default=0, help="Add this to every port.")
+@click.option("--listen", default="127.0.0.1", help="Another address, for containers.")
+@click.option("--route", multiple=True, metavar="DOMAIN=HOST:PORT", help="Let this domain leave.")
+@click.option("--quiet", is_flag=True, help="No log lines, only what is printed at the start.")
+def localserve(
+    data: Path | None,
+    fresh: bool,
+    port_offset: int,
+    listen: str,
+    route: tuple[str, ...],
+    quiet: bool,
+) -> None:
+    """Run a whole mail server on loopback ports: no root, no DNS, nothing to configure.
+
+    Accounts alice@example.test and bob@example.test, password "secret". Mail for any other domain
+    is caught in outside@example.test: nothing ever leaves this machine, unless --route says so.
+    """
+    folder = data or default_folder()
+    if fresh and folder.exists():
+        _empty(folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config = _config(folder, listen, port_offset, dict(_route(text) for text in route))
+    header = "# Written by `mailstead localserve`, anew each time it starts.\n"
+    (folder / "mailstead.toml").write_text(header + format_toml(config))
+    passwords = asyncio.run(_populate(config, _is_loopback(listen)))
+    log = logs.configure(level=logging.ERROR if quiet else logging.INFO)
+    try:
+        run(config, log.tell, lambda house: _welcome(house, passwords))
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot start: {error}. Is another one running? Try --port-offset 1000"
+        ) from error
+
+
+def default_folder() -> Path:
+    """The per-user folder: $XDG_DATA_HOME/mailstead or ~/.local/share/mailstead."""
+    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local/share")
+    return Path(home) / "mailstead"
+
+
+def _empty(folder: Path) -> None:
+    """Delete an earlier run's data, and nothing else: the folder has to look like one."""
+    if any(folder.iterdir()) and not (folder / "mailstead.toml").is_file():
+        raise click.ClickException(f"{folder} does not look like ours; nothing was deleted")
+    shutil.rmtree(folder)
+
+
+def _route(text: str) -> tuple[str, str]:
+    domain, separator, target = text.partition("=")
+    if not separator:
+        raise click.BadParameter(f"{text!r} is not DOMAIN=HOST:PORT")
+    return domain, target
+
+
+def _config(folder: Path, address: str, offset: int, routes: dict[str, str]) -> Config:
+    host = f"[{address}]" if ":" in address else address
+    listen = {name: (f"{host}:{port + offset}",) for name, port in PORTS.items()}
+    return Config(
+        hostname="localhost.example.test",
+        database=f"sqlite://{folder.resolve() / 'mailstead.db'}",
+        listen=Listen(**listen),
+        routes=routes,
+        allowed_targets=("127.0.0.0/8", "::1/128") if routes else (),
+        loopback_clear_text=True,
+        catch_outside=f"{OUTSIDE}@{DOMAIN}",
+    )
+
+
+async def _populate(config: Config, loopback: bool) -> dict[str, str]:
+    """Make the accounts that are not there; login -> password, as far as it is known."""
+    async with open_house(config, lambda trace, entries: None) as house:
+        missing = await house.store.read(_missing)
+        words = {login: _password(loopback) for login in missing}
+        hashes = {login: hash_password(word) for login, word in words.items()}
+        await house.store.write(lambda tx: _create(tx, hashes))
+        known = {f"{name}@{DOMAIN}": LOOPBACK_PASSWORD for name in (*PEOPLE, OUTSIDE)}
+        return words if not loopback else known
+
+
+def _password(loopback: bool) -> str:
+    return LOOPBACK_PASSWORD if loopback else secrets.token_urlsafe(12)
+
+
+def _missing(tx: Tx) -> list[str]:
+    logins = [f"{name}@{DOMAIN}" for name in (*PEOPLE, OUTSIDE)]
+    return [login for login in logins if accounts.find_account(tx, login) is None]
+
+
+def _create(tx: Tx, hashes: dict[str, str]) -> None:
+    if accounts.find_domain(tx, DOMAIN) is None:
+        organisation = accounts.create_organisation(tx, DOMAIN)
+        accounts.create_domain(tx, organisation, parse_domain(DOMAIN))
+    for login, word in hashes.items():
+        accounts.create_account(tx, parse_address(login), word)
+
+
+def _welcome(house: House, passwords: dict[str, str]) -> None:
+    config = house.config
+    click.echo("Mailstead is running; Ctrl-C ends it.\n")
+    for name, title in _TITLES.items():
+        click.echo(f"  {title:24} {getattr(config.listen, name)[0]}")
+    click.echo(f"  {'data':24} {config.folder}")
+    click.echo(f"  {'CA to trust':24} {ca_file(config.folder / 'tls')}\n")
+    for login in (f"{name}@{DOMAIN}" for name in (*PEOPLE, OUTSIDE)):
+        word = passwords.get(login, "(the password printed at the first start)")
+        click.echo(f"  {login:24} {word}")
+    click.echo(f"\nMail for any other domain is caught in {OUTSIDE}@{DOMAIN}.\n\nTry:")
+    for command in _commands(config):
+        click.echo(f"  {command}")
+
+
+def _commands(config: Config) -> list[str]:
+    smtp, imap = config.listen.smtp[0], config.listen.imap[0]
+    return [
+        f"curl smtp://{smtp} --mail-from me@example.com --mail-rcpt alice@{DOMAIN}"
+        " -T- <<< $'Subject: Hello\\n\\nHi!'",
+        f"curl 'imap://{imap}/INBOX;MAILINDEX=*' -u alice@{DOMAIN}:{LOOPBACK_PASSWORD}",
+        f"mailstead --config {config.folder / 'mailstead.toml'} message list",
+    ]
+
+
+def _is_loopback(address: str) -> bool:
+    return address in ("localhost", "::1") or address.startswith("127.")
