@@ -1,0 +1,5 @@
+"""`python -m mailstead` is `mailstead`."""
+
+from mailstead.cli.main import main
+
+main(prog_name="mailstead")
