@@ -7,10 +7,12 @@ removed by whoever notices. A lost datagram is no harm: watchers also look from 
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 DATAGRAM_LIMIT = 512
+LOOK_AGAIN = 1.0  # seconds after which the folder is read again
 
 
 class DatagramBus:
@@ -23,13 +25,18 @@ class DatagramBus:
         self._folder = Path(f"/proc/self/fd/{self._descriptor}")
         self._own = self._folder / f"{os.getpid()}.sock"
         self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._looked = -LOOK_AGAIN
+        self._others: list[Path] = []
         self._receiver: socket.socket | None = None
 
     def publish(self, topic: bytes) -> None:
         """Tell the other processes."""
-        for path in self._folder.glob("*.sock"):
-            if path != self._own:
-                self._send(path, topic)
+        now = time.monotonic()
+        if now - self._looked > LOOK_AGAIN:
+            self._looked = now
+            self._others = [p for p in self._folder.glob("*.sock") if p != self._own]
+        for path in self._others:
+            self._send(path, topic)
 
     def _send(self, path: Path, topic: bytes) -> None:
         try:

@@ -79,7 +79,7 @@ class Accounts:
         self, credentials: Credentials, protocol: str, peer: str
     ) -> Login | LoginRefused | LoginBusy:
         """Who that is, if the password is right."""
-        account = await self._store.read(lambda tx: accounts.find_account(tx, credentials.login))
+        account = await self._store.look_up(lambda tx: accounts.find_account(tx, credentials.login))
         if credentials.authorization_id not in ("", credentials.login):
             return self._refused(account, credentials, protocol, peer, "may not act for others")
         if self._waiting >= CHECKS_WAITING:
@@ -106,7 +106,9 @@ class Accounts:
 
     async def may_send_as(self, login: Login, address: Address) -> bool:
         """Whether the account may use the address as sender."""
-        return await self._store.read(lambda tx: accounts.owns_address(tx, login.account, address))
+        return await self._store.look_up(
+            lambda tx: accounts.owns_address(tx, login.account, address)
+        )
 
     def _refused(
         self,

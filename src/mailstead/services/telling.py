@@ -19,6 +19,7 @@ class TellingStore:
     def __init__(self, store: Store, tell: Tell) -> None:
         self._store, self._tell = store, tell
         self.read = store.read
+        self.look_up = store.look_up
         self.write = store.write
         self.close = store.close
 

@@ -68,6 +68,10 @@ class Store(Protocol):
         """work(tx) on one consistent state of the store."""
         ...
 
+    async def look_up(self, work: Callable[[Tx], T]) -> T:
+        """The same for a few rows by their key: a trip to a thread would cost more than they do."""
+        ...
+
     async def write(self, work: Callable[[Tx], T]) -> T:
         """work(tx), committed; if work raises, nothing of it happened."""
         ...

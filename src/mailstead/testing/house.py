@@ -107,9 +107,14 @@ class SimulatedHouse:
     """One server in the simulated world."""
 
     def __init__(
-        self, world: SimulatedWorld, domain: str, address: str, config: Config | None = None
+        self,
+        world: SimulatedWorld,
+        domain: str,
+        address: str,
+        config: Config | None = None,
+        vfs: str | None = None,
     ) -> None:
-        self.world, self.domain, self.address = world, domain, address
+        self.world, self.domain, self.address, self.vfs = world, domain, address, vfs
         self.folder = world.folder / domain
         self.folder.mkdir(exist_ok=True)
         self.config = config or Config(
@@ -130,7 +135,7 @@ class SimulatedHouse:
             bus=LocalBus(),
             offload=InlineOffload(),
         )
-        store = SqliteStore(self.config.database_path, self.world.clock, threads=False)
+        store = SqliteStore(self.config.database_path, self.world.clock, False, self.vfs)
         self.house: House = build(self.config, world, store, self._tell)
         mx, submission = smtp.Door(Role.MX), smtp.Door(Role.SUBMISSION, clear_text_login=True)
         self._listen(25, mx)

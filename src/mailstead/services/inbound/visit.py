@@ -76,6 +76,7 @@ class Visit:
     async def mail(self, event: Mail) -> Reply:
         """MAIL FROM: a new transaction."""
         self.forget()
+        self.trace = new_trace(self.site.world)
         if event.size is not None and event.size > self.site.size_limit:
             return self._refuse("mail", replies.TOO_BIG, event.reverse_path)
         if self.role is Role.SUBMISSION and (no := await self._check_sender(event.reverse_path)):
@@ -87,7 +88,7 @@ class Visit:
         """RCPT TO: taken only if it leads somewhere."""
         if len(self.recipients) >= RECIPIENTS_LIMIT:
             return replies.TOO_MANY_RECIPIENTS
-        found = await self.site.store.read(lambda tx: self._find(tx, recipient))
+        found = await self.site.store.look_up(lambda tx: self._find(tx, recipient))
         if isinstance(found, Reply):
             return self._refuse("rcpt", found, self.envelope.reverse_path, recipient)
         self.recipients.append(found)
@@ -121,7 +122,6 @@ class Visit:
 
     def forget(self) -> None:
         """The transaction is over, or was given up."""
-        self.trace = new_trace(self.site.world)
         self.envelope = Mail(None)
         self.recipients: list[Found] = []
         self.header_octets = b""

@@ -1,0 +1,159 @@
+"""SQLite transactions: the connection, the Tx on it, the lock that processes take turns by.
+
+WAL with synchronous=FULL: a commit is on disk when COMMIT comes back (RFC 5321 section 6.1 is kept
+by this line). No mmap: a truncated file must be an error, not a signal.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from mailstead.model.errors import TemporaryFailure
+from mailstead.model.world import Clock
+
+OLDEST_SQLITE = (3, 51, 3)  # older ones can corrupt a WAL that two connections write and checkpoint
+CHECKPOINT_PAGES = 8000  # 1000, the default, doubles the p99 of a commit
+BUSY_TIMEOUT = 10_000  # milliseconds
+CACHE_KIB = 16_000
+
+
+def connect(path: Path, vfs: str | None, writer: bool) -> apsw.Connection:
+    """A connection with the settings that everything here relies on."""
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
+    connection.set_busy_timeout(BUSY_TIMEOUT)
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "FULL")
+    connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+    connection.pragma("mmap_size", 0)
+    connection.pragma("cache_size", -CACHE_KIB)
+    if not writer:
+        connection.pragma("query_only", True)
+    return connection
+
+
+class SqliteTx:
+    """A transaction on one connection; the same object serves one after the other."""
+
+    def __init__(self, connection: apsw.Connection, clock: Clock) -> None:
+        self.connection = connection
+        self.clock = clock
+        self.now: datetime = clock.now()
+        self._next: dict[str, int] = {}
+
+    def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        """All rows of the answer."""
+        return self.connection.execute(sql, values).fetchall()
+
+    def row(self, sql: str, **values: Any) -> tuple[Any, ...] | None:
+        """The first row of the answer, or None."""
+        rows = self.connection.execute(sql, values).fetchall()
+        return rows[0] if rows else None
+
+    def value(self, sql: str, **values: Any) -> Any:
+        """The first column of the first row, or None."""
+        rows = self.connection.execute(sql, values).fetchall()
+        return rows[0][0] if rows else None
+
+    def run(self, sql: str, **values: Any) -> int:
+        """Do it; how many rows it changed."""
+        self.connection.execute(sql, values)
+        return self.connection.changes()
+
+    def many(self, sql: str, values: Iterable[dict[str, Any]]) -> None:
+        """Do it for each of the dicts."""
+        self.connection.executemany(sql, values)
+
+    def allocate(self, name: str, count: int = 1) -> int:
+        """The first of so many consecutive ids that nobody has had before."""
+        first = self._next.get(name)
+        if first is None:
+            first = self.value("SELECT next FROM sequence WHERE name = :name", name=name) or 1
+        self._next[name] = first + count
+        return first
+
+    def begin(self) -> None:
+        """Start over with the time of the clock."""
+        self.now = self.clock.now()
+        self._next.clear()
+
+    def keep_sequences(self) -> None:
+        """Write down which ids are taken; belongs right before the commit."""
+        self.many(
+            "INSERT INTO sequence (name, next) VALUES (:name, :next)"
+            " ON CONFLICT (name) DO UPDATE SET next = excluded.next",
+            [{"name": name, "next": number} for name, number in self._next.items()],
+        )
+
+    def commit(self) -> None:
+        """On disk when it comes back."""
+        self.connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Forget what was not committed."""
+        if self.connection.in_transaction:
+            with suppress(apsw.Error):
+                self.connection.execute("ROLLBACK")
+
+
+class FairLock:
+    """One writer at a time among processes, in turn: whoever holds `gate` is next for `main`."""
+
+    def __init__(self, path: Path) -> None:
+        self._gate = os.open(f"{path}.gate", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._main = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._main, fcntl.LOCK_EX)
+        finally:
+            fcntl.flock(self._gate, fcntl.LOCK_UN)
+
+    def try_enter(self) -> bool:
+        """Take the lock if nobody has it or waits for it."""
+        try:
+            fcntl.flock(self._gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        try:
+            fcntl.flock(self._main, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            fcntl.flock(self._gate, fcntl.LOCK_UN)
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._main, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        os.close(self._gate)
+        os.close(self._main)
+
+
+def failure_of(error: Exception) -> Exception:
+    """What the house is told: the world is in the way, or our own bug as it is."""
+    if isinstance(
+        error, apsw.BusyError | apsw.LockedError | apsw.FullError | apsw.IOError | apsw.NoMemError
+    ):
+        return TemporaryFailure(f"the database cannot write: {error}")
+    if isinstance(error, OSError):
+        return TemporaryFailure(f"the store cannot be used: {error}")
+    return error
+
+
+def check_version() -> None:
+    version = tuple(map(int, apsw.sqlite_lib_version().split(".")))
+    if version < OLDEST_SQLITE:
+        raise RuntimeError(
+            f"SQLite {apsw.sqlite_lib_version()} can corrupt its write-ahead log; apsw with "
+            f"SQLite {'.'.join(map(str, OLDEST_SQLITE))} or later is needed: pip install -U apsw"
+        )

@@ -1,0 +1,117 @@
+"""A disk that forgets: an SQLite VFS that records every write and knows what was synced.
+
+`crash` builds the folder as it would be found after a power cut: of each file the octets of its
+last sync, and of the writes since then as many as chance lets through, each whole or not at all.
+`fail_at` lets the n-th operation fail, and all after it: the process is dead from then on.
+"""
+
+import random
+from pathlib import Path
+
+import apsw
+
+
+class PowerCut(Exception):
+    """The operation at which the machine stopped."""
+
+
+class _Record:
+    """One file: what is durable, and the writes that are not."""
+
+    def __init__(self, durable: bytes) -> None:
+        self.durable = bytearray(durable)
+        self.pending: list[tuple[int, bytes] | int] = []  # (offset, octets), or a new size
+
+    def sync(self) -> None:
+        """Everything so far is durable."""
+        for change in self.pending:
+            _apply(self.durable, change)
+        self.pending.clear()
+
+    def after_crash(self, chance: random.Random) -> bytes:
+        """What is found: some of the pending writes may have made it."""
+        found = bytearray(self.durable)
+        for change in self.pending:
+            if chance.random() < 0.5:
+                _apply(found, change)
+        return bytes(found)
+
+
+def _apply(octets: bytearray, change: tuple[int, bytes] | int) -> None:
+    if isinstance(change, int):
+        del octets[change:]
+        octets.extend(bytes(change - len(octets)))
+        return
+    offset, data = change
+    if len(octets) < offset:
+        octets.extend(bytes(offset - len(octets)))
+    octets[offset : offset + len(data)] = data
+
+
+class SimulatedDisk(apsw.VFS):
+    """A VFS over the real one; use its name as `vfs`."""
+
+    def __init__(self, name: str = "simulated-disk") -> None:
+        self.vfs_name = name
+        self.operations = 0
+        self.fail_at = 0  # 0: never
+        self.records: dict[Path, _Record] = {}
+        super().__init__(name, "unix")
+
+    def xOpen(  # noqa: N802 the name is SQLite's
+        self, name: "str | apsw.URIFilename | None", flags: list[int]
+    ) -> apsw.VFSFile:
+        """Open a file and watch it."""
+        return _WatchedFile(self, name, flags)
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
+        """The file is gone at once, as on a journalling file system."""
+        self.step()
+        self.records.pop(Path(filename), None)
+        super().xDelete(filename, syncdir)
+
+    def step(self) -> None:
+        """Count an operation; PowerCut if it is the one to fail, or comes after it."""
+        self.operations += 1
+        if self.fail_at and self.operations >= self.fail_at:
+            raise PowerCut
+
+    def record(self, path: Path) -> _Record:
+        """What is known of the file."""
+        if path not in self.records:
+            self.records[path] = _Record(path.read_bytes() if path.exists() else b"")
+        return self.records[path]
+
+    def crash(self, folder: Path, seed: int) -> None:
+        """Write the files as they would be found into the folder."""
+        chance = random.Random(seed)
+        for path, record in self.records.items():
+            (folder / path.name).write_bytes(record.after_crash(chance))
+
+
+class _WatchedFile(apsw.VFSFile):
+    def __init__(
+        self, disk: SimulatedDisk, name: "str | apsw.URIFilename | None", flags: list[int]
+    ) -> None:
+        path = name.filename() if isinstance(name, apsw.URIFilename) else name
+        self._disk = disk
+        self._record = disk.record(Path(path)) if path else _Record(b"")
+        super().__init__("unix", name, flags)
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+        """Not durable until the next sync."""
+        self._disk.step()
+        self._record.pending.append((offset, bytes(data)))
+        super().xWrite(data, offset)
+
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+        """Not durable until the next sync."""
+        self._disk.step()
+        self._record.pending.append(newsize)
+        super().xTruncate(newsize)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        """From here on everything written is durable."""
+        self._disk.step()
+        self._record.sync()
+        super().xSync(flags)
