@@ -1,0 +1,146 @@
+"""Who there is, as operators change it: what takes more than one transaction or one table.
+
+Single changes are storage.accounts; here are those that belong together (a domain with its
+organisation), those that hash passwords, and the erasure of an account.
+Holds: an erasure that was cut short can be repeated; the account goes in the last transaction.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from mailstead.model.address import Address, Domain
+from mailstead.model.errors import Refusal
+from mailstead.model.mailbox import Mailbox
+from mailstead.model.numbers import AccountId, MailboxId, OrganisationId
+from mailstead.model.world import Offload
+from mailstead.services.accounts import PASSWORD_LIMIT, hash_password
+from mailstead.storage import accounts, mailboxes, messages
+from mailstead.storage.store import WRITE_LIMIT, Store, Tx
+
+PASSWORD_LEAST = 8  # characters; NIST SP 800-63B section 3.1.1.2 asks for no less
+
+
+class NewAccount(msgspec.Struct, frozen=True):
+    """An account to be made; `quota` in octets, 0 for none."""
+
+    address: Address
+    password: str
+    name: str = ""
+    quota: int = 0
+
+
+def add_domain(tx: Tx, name: Domain, organisation: str = "") -> OrganisationId:
+    """A domain in the organisation of that name, which is made if it is not there.
+
+    Without a name: the first organisation there is, or one named after the domain.
+    """
+    owner = accounts.find_organisation(tx, organisation) if organisation else _first(tx)
+    if owner is None:
+        owner = accounts.create_organisation(tx, organisation or name)
+    accounts.create_domain(tx, owner, name)
+    return owner
+
+
+def _first(tx: Tx) -> OrganisationId | None:
+    id_: OrganisationId | None = tx.value("SELECT min(id) FROM organisation")
+    return id_
+
+
+def check_password(password: str) -> None:
+    """Refusal if the password cannot be one."""
+    if len(password) < PASSWORD_LEAST:
+        raise Refusal(f"the password is too short: it needs {PASSWORD_LEAST} characters or more")
+    if len(password.encode("utf-8", "surrogateescape")) > PASSWORD_LIMIT:
+        raise Refusal(f"the password is longer than {PASSWORD_LIMIT} octets")
+    if any(ord(character) < 32 or ord(character) == 127 for character in password):
+        raise Refusal("a password has no control characters (RFC 4616 section 2)")
+
+
+async def add_account(store: Store, offload: Offload, new: NewAccount) -> AccountId:
+    """The account, with its default mailboxes; the password is hashed on a thread."""
+    check_password(new.password)
+    # Asked before the hash, so that a wrong line of a long file costs no 23 ms of CPU.
+    await store.read(lambda tx: accounts.get_domain(tx, new.address.domain))
+    hashed = await offload.run(lambda: hash_password(new.password))
+    return await store.write(
+        lambda tx: accounts.create_account(tx, new.address, hashed, new.name, new.quota)
+    )
+
+
+async def set_password(store: Store, offload: Offload, login: str, password: str) -> None:
+    """Another password for the account."""
+    check_password(password)
+    await store.read(lambda tx: accounts.get_account(tx, login))
+    hashed = await offload.run(lambda: hash_password(password))
+    await store.write(lambda tx: accounts.set_password(tx, login, hashed))
+
+
+# ---------------------------------------------------------------------- erasure
+
+
+async def erase_account(store: Store, login: str, progress: Callable[[int], None]) -> int:
+    """Delete the account, its addresses and all its mail; how many messages those were.
+
+    In slices of WRITE_LIMIT; `progress` is told after each how many messages are gone. First the
+    account is switched off, so that nothing new comes in; the account itself goes last.
+    """
+    await store.write(lambda tx: accounts.set_active(tx, login, False))
+    account = (await store.read(lambda tx: accounts.get_account(tx, login))).id
+    gone = 0
+    while mailbox := await store.read(lambda tx: _next_filled(tx, account)):
+        gone += await store.write(_clearing(account, mailbox.id))
+        progress(gone)
+    for statement in _SLICED:
+        while await store.write(_slice(statement, account)):
+            pass
+    if not await store.write(lambda tx: _finish(tx, login, account)):
+        gone += await erase_account(store, login, lambda more: progress(gone + more))
+    return gone
+
+
+def _next_filled(tx: Tx, account: AccountId) -> Mailbox | None:
+    filled = (one for one in mailboxes.list_all(tx, account) if one.messages)
+    return next(filled, None)
+
+
+def _clearing(account: AccountId, mailbox: MailboxId) -> Callable[[Tx], int]:
+    return lambda tx: messages.clear(tx, account, mailbox, WRITE_LIMIT)
+
+
+def _slice(statement: str, account: AccountId) -> Callable[[Tx], int]:
+    return lambda tx: tx.run(statement, account=account, limit=WRITE_LIMIT)
+
+
+def _finish(tx: Tx, login: str, account: AccountId) -> bool:
+    """Take away the account and its mailboxes; False if a session filed something meanwhile."""
+    if _next_filled(tx, account):
+        return False
+    for statement in _AT_ONCE:
+        tx.run(statement, account=account)
+    accounts.forget_account(tx, login)
+    return True
+
+
+# What can be long goes in slices, what has limits of its own at once with the account.
+_SLICED = (
+    "DELETE FROM expunged WHERE (mailbox, modseq, uid) IN (SELECT mailbox, modseq, uid"
+    " FROM expunged WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account)"
+    " LIMIT :limit)",
+    "DELETE FROM email_gone WHERE (account, modseq, email) IN (SELECT account, modseq, email"
+    " FROM email_gone WHERE account = :account LIMIT :limit)",
+    "DELETE FROM mailbox_gone WHERE (account, modseq, mailbox) IN (SELECT account, modseq, mailbox"
+    " FROM mailbox_gone WHERE account = :account LIMIT :limit)",
+    "DELETE FROM keyword WHERE (mailbox, name) IN (SELECT mailbox, name FROM keyword"
+    " WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account) LIMIT :limit)",
+    "DELETE FROM subscription WHERE (account, name) IN (SELECT account, name FROM subscription"
+    " WHERE account = :account LIMIT :limit)",
+)
+_AT_ONCE = (
+    "DELETE FROM expunged WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account)",
+    "DELETE FROM keyword WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account)",
+    "DELETE FROM email_gone WHERE account = :account",
+    "DELETE FROM mailbox_gone WHERE account = :account",
+    "DELETE FROM subscription WHERE account = :account",
+    "DELETE FROM mailbox WHERE account = :account",
+)

@@ -1,0 +1,326 @@
+"""The journal in plain language: what happened to a message, why, and what an operator can do.
+
+Pure: the entries of a story (model/entries.py) become sentences, each with its evidence, in the
+order they happened. The sentence is derived, never kept; every entry has one.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from shlex import quote
+from typing import assert_never
+
+import msgspec
+
+from mailstead.model.entries import (
+    Accepted,
+    AnyEntry,
+    Attempted,
+    Changed,
+    Completed,
+    Connected,
+    Delivered,
+    HostTried,
+    LoggedIn,
+    LoginFailed,
+    Notified,
+    Queued,
+    Refused,
+    Resolved,
+    Retrieved,
+)
+from mailstead.model.envelope import format_path
+
+_Waiting = Queued | Attempted | Changed
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One thing that happened: a sentence, the facts behind it, and the command that may help."""
+
+    at: datetime
+    text: str
+    evidence: tuple[str, ...] = ()
+    next: str = ""
+
+
+def explain(entries: Sequence[AnyEntry]) -> list[Line]:
+    """The story in sentences; a recipient that still waits says what an operator can do."""
+    last = {e.recipient: e for e in entries if isinstance(e, _Waiting)}
+    ids = {e.recipient: e.queue_id for e in entries if isinstance(e, Queued | Attempted)}
+    lines: list[Line] = []
+    seen: set[Connected] = set()
+    for entry in entries:
+        if isinstance(entry, Connected):
+            # A refusal is written down with the connection it happened in: once is enough.
+            same = msgspec.structs.replace(entry, at=entries[0].at)
+            if same in seen:
+                continue
+            seen.add(same)
+        line = explain_entry(entry)
+        if isinstance(entry, _Waiting) and last[entry.recipient] is entry:
+            command = _command(entry, ids.get(entry.recipient, 0))
+            line = msgspec.structs.replace(line, next=command)
+        lines.append(line)
+    return lines
+
+
+def explain_entry(entry: AnyEntry) -> Line:
+    """The sentence of one entry."""
+    match entry:
+        case Connected() | LoggedIn() | LoginFailed():
+            return _of_session(entry)
+        case Accepted() | Refused() | Resolved() | Completed():
+            return _of_arrival(entry)
+        case Delivered() | Retrieved():
+            return _of_mailbox(entry)
+        case Queued() | Attempted() | Notified() | Changed():
+            return _of_queue(entry)
+        case _:
+            assert_never(entry)
+
+
+def outcome(entries: Sequence[AnyEntry]) -> str:
+    """The story in one word per kind of ending, for lists: "delivered, deferred"."""
+    words: dict[str, str] = {}
+    for entry in entries:
+        match entry:
+            case Refused(recipient=recipient, reply=reply):
+                words[recipient] = "put off" if reply.startswith("4") else "refused"
+            case Delivered(recipient=recipient):
+                words[recipient] = "delivered"
+            case Queued(recipient=recipient, held=held):
+                words[recipient] = "held" if held else "queued"
+            case Attempted(recipient=recipient, outcome=word):
+                words[recipient] = word
+            case Changed(recipient=recipient, change=change):
+                words[recipient] = "queued" if change in _GOES_ON else change
+            case _:
+                pass
+    return ", ".join(dict.fromkeys(words.values())) or "unfinished"
+
+
+_GOES_ON = ("released", "retried", "rerouted")
+
+
+def format_time(at: datetime) -> str:
+    """The time as people of a server read it: in UTC, to the second."""
+    return at.strftime("%Y-%m-%d %H:%M:%S")
+
+
+# ---------------------------------------------------------------------- sessions
+
+_WHO = {"mx": "Another server connected", "submission": "A mail program connected"}
+
+
+def _of_session(entry: Connected | LoggedIn | LoginFailed) -> Line:
+    match entry:
+        case Connected():
+            who = _WHO.get(entry.role, f"A peer connected ({entry.role})")
+            facts = (
+                f"it called itself {entry.helo}" if entry.helo else "",
+                f"encrypted: {entry.tls}" if entry.tls else "in the clear, without TLS",
+                f"logged in as {entry.login}" if entry.login else "",
+            )
+            return Line(entry.at, f"{who} from {entry.peer}.", tuple(filter(None, facts)))
+        case LoggedIn():
+            text = f"{entry.account} logged in by {entry.protocol.upper()} from {entry.peer}."
+            return Line(entry.at, text, (f"mechanism: {entry.mechanism}",))
+        case LoginFailed():
+            text = f"A log-in as {entry.login} by {entry.protocol.upper()} failed: {entry.reason}."
+            command = f"mailstead account password {quote(entry.login)}"
+            origin = (f"from {entry.peer}", f"mechanism: {entry.mechanism}")
+            return Line(entry.at, text, origin, command)
+        case _:
+            assert_never(entry)
+
+
+# ---------------------------------------------------------------------- arrival
+
+_STAGES = {
+    "connect": "The connection",
+    "mail": "The sender {reverse_path}",
+    "rcpt": "The recipient {recipient}",
+    "data": "The message",
+}
+_RULES = {
+    "account": "is an account here",
+    "subaddress": "is an account here, with a tag",
+    "alias": "is an alias",
+    "catch-all": "is nobody's own address; the catch-all of its domain takes it",
+    "role": "is a role that every domain has; nobody set it up, so the first account gets it",
+    "elsewhere": "is in a domain that is not ours",
+    "caught": "is elsewhere, and this server lets nothing leave the machine",
+}
+
+
+def _of_arrival(entry: Accepted | Refused | Resolved | Completed) -> Line:
+    match entry:
+        case Accepted():
+            facts = (
+                f"from {_path(entry.reverse_path)}",
+                *(f"to {recipient}" for recipient in entry.recipients),
+                f"{entry.size} octets",
+                *((f"Message-ID {entry.message_id}",) if entry.message_id else ()),
+            )
+            return Line(entry.at, "The message was accepted: it is on our disk, and ours.", facts)
+        case Refused():
+            return _refused(entry)
+        case Resolved():
+            rule = _RULES.get(entry.rule, f"was found by the rule {entry.rule!r}")
+            facts = tuple(f"goes to {target}" for target in entry.targets)
+            return Line(entry.at, f"{entry.recipient} {rule}.", facts)
+        case Completed():
+            text = "What the mail program had left out was completed (RFC 6409 section 8)."
+            return Line(entry.at, text, entry.changes)
+        case _:
+            assert_never(entry)
+
+
+def _refused(entry: Refused) -> Line:
+    what = _STAGES.get(entry.stage, "The command").format(
+        reverse_path=_path(entry.reverse_path), recipient=entry.recipient
+    )
+    how = "put off: the other side should try again" if entry.reply.startswith("4") else "refused"
+    facts = [f"told the peer: {entry.reply}"]
+    if entry.reason:
+        facts.append(f"because {entry.reason}")
+    if entry.recipient and entry.stage != "rcpt":
+        facts.append(f"recipient {entry.recipient}")
+    if entry.reverse_path and entry.stage != "mail":
+        facts.append(f"from {_path(entry.reverse_path)}")
+    return Line(entry.at, f"{what} was {how}.", tuple(facts), _mend(entry))
+
+
+def _mend(entry: Refused) -> str:
+    """The command that would let the same mail in next time, where there is one.
+
+    Quoted for the shell: the recipient is what a stranger sent.
+    """
+    code = entry.reply.split(" ")[1] if " " in entry.reply else ""
+    domain = entry.recipient.rpartition("@")[2]
+    match entry.stage, code:
+        case "rcpt", "5.1.1":
+            return f"mailstead account add {quote(entry.recipient)}"
+        case "rcpt", "5.7.1":
+            return f"mailstead domain add {quote(domain)}"
+        case "rcpt", "4.2.2" | "5.2.2":
+            return f"mailstead account quota {quote(entry.recipient)} SIZE"
+        case _:
+            return ""
+
+
+# ---------------------------------------------------------------------- mailboxes
+
+
+def _of_mailbox(entry: Delivered | Retrieved) -> Line:
+    match entry:
+        case Delivered():
+            uid = f" as UID {entry.uid}" if entry.uid else ""
+            text = f"Delivered to {entry.recipient}: it lies in the mailbox {entry.mailbox}{uid}."
+            return Line(entry.at, text, (f"account {entry.account}",))
+        case Retrieved():
+            text = f"{entry.account} fetched it for the first time by {entry.protocol.upper()}."
+            client = (f"with {entry.client}",) if entry.client else ()
+            return Line(entry.at, text, (f"mailbox {entry.mailbox}, UID {entry.uid}", *client))
+        case _:
+            assert_never(entry)
+
+
+# ---------------------------------------------------------------------- the queue
+
+_CHANGES = {
+    "held": "An operator held {recipient} back: it waits until it is released.",
+    "released": "An operator released {recipient}: it goes on.",
+    "dropped": "An operator took {recipient} out of the queue: it will not be delivered.",
+    "rerouted": "An operator sent {recipient} by another way.",
+    "retried": "An operator had {recipient} tried at once.",
+}
+_REACHED = {
+    "connect": "no connection",
+    "greeting": "connected, no good greeting",
+    "ehlo": "refused our EHLO",
+    "starttls": "TLS failed",
+    "auth": "our log-in failed",
+    "mail": "refused the sender",
+    "rcpt": "refused the recipient",
+    "data": "refused the message before its text",
+    "end": "answered the whole message",
+}
+
+
+def _of_queue(entry: Queued | Attempted | Notified | Changed) -> Line:
+    match entry:
+        case Queued():
+            where = f"in the queue as #{entry.queue_id}" if entry.queue_id else "in the queue"
+            how = "is held" if entry.held else "waits"
+            facts = (f"lane {entry.lane}",) if entry.lane else ()
+            return Line(entry.at, f"{entry.recipient} {how} {where}.", facts)
+        case Attempted():
+            return _attempted(entry)
+        case Notified():
+            return _notified(entry)
+        case Changed():
+            text = _CHANGES.get(entry.change, f"An operator: {entry.change} {{recipient}}.")
+            facts = (entry.detail,) if entry.detail else ()
+            return Line(entry.at, text.format(recipient=entry.recipient), facts)
+        case _:
+            assert_never(entry)
+
+
+def _attempted(entry: Attempted) -> Line:
+    match entry.outcome:
+        case "relayed":
+            what = "the other server took it; from here on it is theirs"
+        case "failed":
+            what = "failed for good"
+        case _:
+            what = "not yet"
+            if entry.due:
+                what += f"; the next attempt is at {format_time(entry.due)} UTC"
+    facts = [f"way: {entry.route}"] if entry.route else []
+    facts += [_host(host) for host in entry.hosts]
+    if entry.reply and not (entry.hosts and entry.hosts[-1].said == entry.reply):
+        facts.append(f"outcome: {entry.reply}")
+    return Line(entry.at, f"Attempt {entry.attempt} for {entry.recipient}: {what}.", tuple(facts))
+
+
+def _host(host: HostTried) -> str:
+    preference = f", preference {host.preference}" if host.preference >= 0 else ""
+    tls = f", encrypted: {host.tls}" if host.tls else ""
+    reached = _REACHED.get(host.reached, f"reached {host.reached}")
+    address = f" [{host.address}]" if host.address else ""
+    return f"{host.host}{address}{preference}{tls}: {reached}: {host.said}"
+
+
+def _notified(entry: Notified) -> Line:
+    what = "is late" if entry.action == "delayed" else "could not be delivered"
+    if not entry.sent_to:
+        text = f"Nobody was told that {entry.recipient} {what}: there is no one to tell."
+        return Line(entry.at, text)
+    text = f"{entry.sent_to} was told that {entry.recipient} {what} (DSN, RFC 3464)."
+    if not entry.trace:
+        return Line(entry.at, text)
+    return Line(
+        entry.at,
+        text,
+        (f"the notice is {entry.trace}",),
+        f"mailstead message explain {entry.trace}",
+    )
+
+
+def _command(entry: _Waiting, queue_id: int) -> str:
+    """What an operator can do for a recipient whose latest entry this is."""
+    which = f"--id {queue_id}" if queue_id else f"--to {quote(entry.recipient)}"
+    match entry:
+        case Queued(held=True) | Changed(change="held"):
+            return f"mailstead queue release {which}"
+        case Attempted(outcome="deferred"):
+            return f"mailstead queue retry {which}"
+        case Queued():
+            return f"mailstead queue show {which}"
+        case _:
+            return ""
+
+
+def _path(reverse_path: str) -> str:
+    """The reverse-path in brackets; the null one explained."""
+    return f"<{reverse_path}>" if reverse_path else f"{format_path(None)} (a notice, not a person)"
