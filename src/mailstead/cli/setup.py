@@ -1,0 +1,194 @@
+"""`mailstead setup`: from nothing to a server that can start.
+
+Writes the configuration, makes the database with the first domain and account, prints what to
+publish in the DNS. What is there already is kept: a configuration is never overwritten.
+"""
+
+import os
+from pathlib import Path
+
+import click
+import msgspec
+
+from mailstead.cli.house import find_service_user, run_in_house
+from mailstead.cli.parameters import ADDRESS, DOMAIN
+from mailstead.cli.passwords import Password, PasswordSource, get_password, password_options
+from mailstead.cli.printing import show
+from mailstead.cli.records import Record, format_records, own_addresses, records
+from mailstead.cli.template import config_text
+from mailstead.model.address import Address, Domain
+from mailstead.model.errors import Refusal
+from mailstead.server.config import Config
+from mailstead.server.wiring import House
+from mailstead.services import directory
+from mailstead.services.directory import NewAccount
+from mailstead.storage import accounts
+from mailstead.storage.store import Tx
+
+SYSTEM_CONFIG = Path("/etc/mailstead/mailstead.toml")
+SYSTEM_DATABASE = Path("/var/lib/mailstead/mailstead.db")
+
+
+class SetUp(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was set up."""
+
+    config: str
+    database: str
+    hostname: str
+    domain: str
+    account: str
+    records: list[Record]
+    password: str = ""  # only if it was made up here
+
+
+@click.command()
+@click.argument("address", type=ADDRESS)
+@click.option(
+    "--hostname", type=DOMAIN, help="The server's name in the DNS; mail.DOMAIN if not given."
+)
+@click.option("--config", "path", type=click.Path(path_type=Path), help="The file to write.")
+@click.option(
+    "--database",
+    type=click.Path(path_type=Path),
+    help="The database's file; beside it is the rest.",
+)
+@password_options
+@click.option("--json", "as_json", is_flag=True, help="For programs: JSON.")
+@click.pass_context
+def setup(
+    context: click.Context,
+    address: Address,
+    hostname: Domain | None,
+    path: Path | None,
+    database: Path | None,
+    password_file: Path | None,
+    password_stdin: bool,
+    generate: bool,
+    as_json: bool,
+) -> None:
+    """Write a configuration, make the first account, print the DNS records.
+
+    ADDRESS becomes the first account, its domain the first domain. Mail for postmaster and abuse
+    of the domain goes to it.
+    """
+    path = path or _named_before(context) or SYSTEM_CONFIG
+    _refuse_if_there(path)
+    config = Config(
+        hostname=hostname or f"mail.{address.domain}",
+        database=f"sqlite://{(database or SYSTEM_DATABASE).absolute()}",
+    )
+    source = PasswordSource(password_file, password_stdin, generate)
+    word = get_password(source, f"Password for {address}")
+    directory.check_password(word.word)
+    fresh = _make_folder(config)
+    made = run_in_house(config, lambda house: _populate(house, address, word))
+    _give_to_service_user(config, fresh)
+    _write(path, config_text(config))
+    done = SetUp(
+        config=str(path),
+        database=str(config.database_path),
+        hostname=config.hostname,
+        domain=address.domain,
+        account=str(address).casefold(),
+        records=records(address.domain, config.hostname, own_addresses()),
+        password=word.word if made and word.generated else "",
+    )
+    show(done, _text(done, config, made), as_json)
+
+
+def _named_before(context: click.Context) -> Path | None:
+    """The file of `mailstead --config FILE setup`, or of the environment."""
+    root = context.find_root()
+    named = root.params.get("config") or os.environ.get("MAILSTEAD_CONFIG")
+    return Path(named) if named else None
+
+
+def _refuse_if_there(path: Path) -> None:
+    if path.exists():
+        raise Refusal(
+            f"{path} is there already and was not touched. To add to that server:"
+            f" mailstead --config {path} domain add ...; to start over, move the file away first"
+        )
+
+
+def _make_folder(config: Config) -> bool:
+    """The folder of the database; whether it is new."""
+    try:
+        config.folder.parent.mkdir(parents=True, exist_ok=True)
+        config.folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise Refusal(
+            f"cannot make the folder {config.folder}: {error.strerror}."
+            " Run it as root, or give --database and --config where you may write"
+        ) from error
+    return True
+
+
+async def _populate(house: House, address: Address, word: Password) -> bool:
+    """The first domain and account; False if the account was there already and is unchanged."""
+
+    def add_domain(tx: Tx) -> bool:
+        if accounts.find_domain(tx, address.domain) is None:
+            directory.add_domain(tx, address.domain)
+        return accounts.find_account(tx, str(address)) is None
+
+    missing = await house.store.write(add_domain)
+    if missing:
+        new = NewAccount(address, word.word)
+        await directory.add_account(house.store, house.world.offload, new)
+    return missing
+
+
+def _give_to_service_user(config: Config, fresh: bool) -> None:
+    """What was made as root, to the user that the server runs as, if there is one.
+
+    A folder that was there before may hold others' files, and stays as it is.
+    """
+    user = find_service_user(config)
+    if os.geteuid() != 0 or user is None:
+        return
+    made = [*config.folder.glob(f"{config.database_path.name}*"), config.folder / "bus"]
+    for path in [config.folder, *made] if fresh else made:
+        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+
+
+def _write(path: Path, text: str) -> None:
+    """The file, new; nobody else's is replaced, whatever happened meanwhile."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise Refusal(
+            f"cannot write {path}: {error.strerror}. Run it as root, or give --config FILE"
+        ) from error
+
+
+def _text(done: SetUp, config: Config, made: bool) -> str:
+    option = "" if done.config == str(SYSTEM_CONFIG) else f"--config {done.config} "
+    lines = [f"Configuration  {done.config}", f"Database       {done.database}"]
+    if made:
+        lines.append(f"Account        {done.account}")
+    else:
+        lines.append(
+            f"Account        {done.account} (was there already; its password is unchanged)"
+        )
+    if done.password:
+        lines.append(f"Password       {done.password} (shown only now)")
+    if os.geteuid() == 0 and find_service_user(config) is None:
+        lines.append(f"User           there is no user {config.user} yet: {_USERADD} {config.user}")
+        lines.append(f"               and then: chown -R {config.user}: {config.folder}")
+    return "\n".join(
+        [
+            *lines,
+            f"\nPublish in the DNS:\n\n{format_records(done.records)}\n\nNext:",
+            f"  mailstead {option}check config",
+            f"  mailstead {option}serve",
+            f"  mailstead {option}account add SOMEBODY@{done.domain}",
+        ]
+    )
+
+
+_USERADD = "useradd --system --shell /usr/sbin/nologin"

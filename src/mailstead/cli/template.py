@@ -1,0 +1,106 @@
+"""The configuration that `mailstead setup` writes: every setting, what it does, why it is there.
+
+A line that begins with "# " is text; one that begins with "#" alone is a setting at its default:
+take the "#" away to change it.
+"""
+
+import msgspec
+
+from mailstead.server.config import Config
+
+
+def config_text(config: Config) -> str:
+    """The annotated file for a server that differs from the defaults in name, database and user."""
+    return _TEMPLATE.format(
+        hostname=_value(config.hostname),
+        database=_value(config.database),
+        user=_value(config.user),
+    )
+
+
+def _value(text: str) -> str:
+    """A TOML string; what JSON writes is one (TOML 1.0, basic strings)."""
+    return msgspec.json.encode(text).decode()
+
+
+_TEMPLATE = """\
+# The configuration of Mailstead: what this machine needs to start.
+# Domains, accounts and aliases are not here but in the database: `mailstead domain`,
+# `mailstead account`, `mailstead alias`. After a change: `mailstead check config`, then restart.
+#
+# A line "#key = value" shows a default; take the # away to change it.
+
+# The name of this server: in its greeting, in its Received fields, in MX records. The PTR record
+# of its address must say the same. No default: nobody else has this name.
+hostname = {hostname}
+
+# Where mail is kept: an SQLite file; spool and certificates of our own making lie beside it.
+# Default: sqlite:///var/lib/mailstead/mailstead.db. Machines differ in where their big disk is.
+database = {database}
+
+# The system's user that the server runs as, once its ports are open; commands started by root
+# become this user too. Default: mailstead. Packages and containers name it differently.
+user = {user}
+
+# Where our own mail may go besides the public internet: networks, as "10.0.0.0/8". Empty by
+# default: a stranger's MX record must not lead us to a machine of the internal network.
+#allowed_targets = []
+
+# Let mail programs on this very machine log in without TLS. False by default; for developers.
+#loopback_clear_text = false
+
+# An account that gets all mail for elsewhere instead of it leaving: for servers on which people
+# try things out. Empty by default: mail leaves.
+#catch_outside = ""
+
+# Addresses with ports for each protocol; an empty list switches it off. By default all addresses
+# of the machine; change it where another program has the port or only one address is for mail.
+[listen]
+# Mail from other servers (RFC 5321).
+#smtp = ["0.0.0.0:25", "[::]:25"]
+# Mail from people's mail programs, with STARTTLS (RFC 6409).
+#submission = ["0.0.0.0:587", "[::]:587"]
+# The same, with TLS from the first octet (RFC 8314): the better of the two.
+#submissions = ["0.0.0.0:465", "[::]:465"]
+# Mailboxes for mail programs, with STARTTLS (RFC 9051).
+#imap = ["0.0.0.0:143", "[::]:143"]
+# The same, with TLS from the first octet (RFC 8314).
+#imaps = ["0.0.0.0:993", "[::]:993"]
+
+# The certificate: PEM files, the chain with our certificate first, and its key. Empty by default:
+# then the server makes one of its own, to which servers encrypt and of which mail programs warn.
+[tls]
+#certificate = ""
+#key = ""
+
+[limits]
+# The biggest message that is taken, as "50 MiB". The default fits what others take; a server for
+# few people with big files may want more, a small machine less.
+#message_size = "50 MiB"
+
+[dns]
+# Resolvers, as "127.0.0.1" or "[::1]:53". Empty by default: those of /etc/resolv.conf.
+#servers = []
+# Believe their AD bit, which says that DNSSEC was checked. False by default: right only for a
+# resolver that checks and to which nobody stands in between.
+#trusted = false
+
+# Domains whose mail goes another way than the MX records say, as "host:port"; "*.example.org"
+# takes the domains below. None by default.
+[routes]
+#"example.net" = "relay.example.net:25"
+
+# A server that takes all our outgoing mail, for where port 25 is shut or the address has a bad
+# name. None by default: mail goes straight to its MX hosts.
+#[smarthost]
+# Its name, and port if it is not 587.
+#host = "smtp.example.net:587"
+# "starttls", "implicit" (TLS from the first octet), or "none".
+#tls = "starttls"
+# The name to log in with; empty: no log-in.
+#login = ""
+# A file whose first line is the password; readable by the server's user alone.
+#password_file = ""
+# PEM file of the CA that signed its certificate; empty: the system's CAs.
+#ca_file = ""
+"""
