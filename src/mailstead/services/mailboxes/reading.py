@@ -1,0 +1,75 @@
+"""Pages of messages: columns of so many rows, bounded in number and in octets.
+
+A command over a whole mailbox is a series of pages, each a short read of its own, so that no
+checkpoint waits for a slow client.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mailstead.model.numbers import MailboxId
+from mailstead.storage import messages
+from mailstead.storage.blobs import PART_SIZE
+from mailstead.storage.messages import Ranges
+from mailstead.storage.plan import StoredBody
+from mailstead.storage.store import Tx
+
+ReadBody = Callable[[StoredBody, int, int], bytes]
+
+
+class Page:
+    """Some messages as columns. The first column of every page is `uid`."""
+
+    __slots__ = ("_columns", "read_body", "uids")
+
+    def __init__(
+        self, columns: Sequence[str], rows: list[tuple[Any, ...]], read_body: ReadBody
+    ) -> None:
+        values = map(list, zip(*rows, strict=True)) if rows else ([] for _ in columns)
+        self._columns: dict[str, list[Any]] = dict(zip(columns, values, strict=True))
+        self.uids: list[int] = self._columns["uid"]
+        self.read_body = read_body
+
+    def __contains__(self, column: str) -> bool:
+        return column in self._columns
+
+    def __getitem__(self, column: str) -> list[Any]:
+        return self._columns[column]
+
+
+def read_page(
+    tx: Tx,
+    mailbox: MailboxId,
+    ranges: Ranges,
+    columns: Sequence[str],
+    limit: int,
+    octets: int | None,
+) -> tuple[list[tuple[Any, ...]], Ranges]:
+    """Rows of the first messages in the ranges of UIDs, and the ranges that are left."""
+    rows: list[tuple[Any, ...]] = []
+    for number, (first, last) in enumerate(ranges):
+        room, stop = limit - len(rows), last
+        if octets is not None and room:
+            stop, size = _find_stop(tx, mailbox, (first, last), room, octets)
+            octets = max(0, octets - size)
+        found = messages.page(tx, mailbox, first, stop, room, columns) if room else []
+        rows += found
+        if len(rows) >= limit or stop < last or octets == 0:
+            after = found[-1][0] + 1 if len(found) == room and found else stop + 1
+            left = [(after, last)] if room and after <= last else []
+            return rows, [*left, *ranges[number + bool(room) :]]
+    return rows, []
+
+
+def _find_stop(
+    tx: Tx, mailbox: MailboxId, span: tuple[int, int], room: int, octets: int
+) -> tuple[int, int]:
+    """The last UID whose message still fits, at least one message, and what they take."""
+    total = 0
+    before = 0
+    for uid, size in messages.page(tx, mailbox, *span, room, ("uid", "size")):
+        size = min(size, 2 * PART_SIZE)
+        if before and total + size > octets:
+            return before, total
+        total, before = total + size, uid
+    return span[1], total

@@ -1,0 +1,386 @@
+"""What people do with their mailboxes and the messages in them; IMAP, POP3 and JMAP come here.
+
+Owns: the series of writes that a long command is (WRITE_LIMIT rows each), the order of commit and
+wake-up, the shared contents of open mailboxes. Not here: who may, and any word of a protocol.
+Holds: whoever is woken finds the change in the store.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from mailstead.model.entries import Retrieved
+from mailstead.model.errors import Refusal
+from mailstead.model.flags import DELETED, KEYWORDS_LIMIT
+from mailstead.model.mailbox import INBOX, Mailbox
+from mailstead.model.numbers import AccountId, MailboxId, ModSeq, OrganisationId, Uid
+from mailstead.model.world import World
+from mailstead.services.accounts import Login
+from mailstead.services.delivery.plan import render
+from mailstead.services.inbound.visit import new_trace
+from mailstead.services.mailboxes.contents import Contents, Shelf, advance, from_snapshot
+from mailstead.services.mailboxes.reading import Page, read_page
+from mailstead.services.watch import Watch
+from mailstead.storage import blobs, changes, journal, mailboxes, messages
+from mailstead.storage.blobs import PART_SIZE, Gathering
+from mailstead.storage.changes import Changes
+from mailstead.storage.messages import Copied, FlagsRow, Mode, Ranges
+from mailstead.storage.plan import Append, Appended, Body, JournalRow, Plan, StoredBody
+from mailstead.storage.store import WRITE_LIMIT, Store, Tx
+
+T = TypeVar("T")
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """The mailboxes of an account, by name, and the names subscribed to."""
+
+    mailboxes: list[Mailbox]
+    subscriptions: list[str]
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A mailbox as it stands: counters, messages, keywords that any of them ever had."""
+
+    mailbox: Mailbox
+    contents: Contents
+    keywords: list[str]
+
+
+class Update(msgspec.Struct, frozen=True):
+    """The newest contents of a mailbox, and the changes that led to them."""
+
+    contents: Contents
+    changes: Changes
+
+
+class Flagged(msgspec.Struct, frozen=True):
+    """One write of flags: the rows that are different now.
+
+    `before` and `modseq` are the mailbox's around the write: who knew the first knows the second.
+    """
+
+    before: ModSeq
+    modseq: ModSeq
+    rows: list[FlagsRow]
+
+
+class Retriever(msgspec.Struct, frozen=True):
+    """Who fetched messages, for the journal."""
+
+    login: Login
+    protocol: str
+    client: str
+
+
+class Mailboxes:
+    """The mailboxes of all accounts."""
+
+    def __init__(self, store: Store, world: World, watch: Watch, spool: Path) -> None:
+        self._store, self._world, self._watch, self._spool = store, world, watch, spool
+        self._shelf = Shelf()
+
+    # ------------------------------------------------------------------ names
+
+    async def list_all(self, account: AccountId) -> Listing:
+        """Every mailbox and subscription of the account."""
+
+        def work(tx: Tx) -> Listing:
+            return Listing(mailboxes.list_all(tx, account), mailboxes.subscriptions(tx, account))
+
+        return await self._store.read(work)
+
+    async def get(self, account: AccountId, name: str) -> Mailbox:
+        """The mailbox of that name; Refusal if there is none."""
+        return await self._store.read(lambda tx: mailboxes.get(tx, account, name))
+
+    async def count_recent(self, mailbox: Mailbox) -> int:
+        """How many messages of the mailbox no session has seen."""
+        if mailbox.first_recent >= mailbox.uidnext:
+            return 0
+        first, last = mailbox.first_recent, mailbox.uidnext
+        return await self._store.read(
+            lambda tx: len(
+                messages.page(tx, mailbox.id, first, last, mailbox.messages + 1, ("uid",))
+            )
+        )
+
+    async def create(self, account: AccountId, name: str) -> MailboxId:
+        """A new mailbox, with the levels above it that are missing."""
+        return await self._store.write(lambda tx: mailboxes.create(tx, account, name))
+
+    async def delete(self, account: AccountId, name: str) -> MailboxId:
+        """Delete the mailbox and all mail in it."""
+        mailbox = await self._store.write(lambda tx: mailboxes.delete(tx, account, name))
+        self._watch.wake([mailbox])
+        while await self._store.write(lambda tx: messages.clear(tx, account, mailbox, WRITE_LIMIT)):
+            pass
+        return mailbox
+
+    async def rename(self, account: AccountId, old: str, new: str) -> None:
+        """Another name for the mailbox and those below it.
+
+        INBOX stays, empty: its mail moves to the new mailbox (RFC 3501 section 6.3.5).
+        """
+        if old == INBOX:
+            await self._empty_inbox(account, new)
+        else:
+            await self._store.write(lambda tx: mailboxes.rename(tx, account, old, new))
+
+    async def _empty_inbox(self, account: AccountId, new: str) -> None:
+        inbox = await self.get(account, INBOX)
+        target = await self.create(account, new)
+        while moved := await self._store.write(lambda tx: _move_some(tx, inbox.id, target)):
+            self._watch.wake([inbox.id, target])
+            if moved < WRITE_LIMIT:
+                break
+
+    async def subscribe(self, account: AccountId, name: str) -> None:
+        """Remember the name; it need not exist."""
+        await self._store.write(lambda tx: mailboxes.subscribe(tx, account, name))
+
+    async def unsubscribe(self, account: AccountId, name: str) -> None:
+        """Forget the name."""
+        await self._store.write(lambda tx: mailboxes.unsubscribe(tx, account, name))
+
+    # ------------------------------------------------------------------ what is in a mailbox
+
+    async def open(self, account: AccountId, name: str) -> Opened:
+        """The mailbox and its messages; Refusal if there is none."""
+        opened = await self._store.read(lambda tx: self._open(tx, account, name))
+        self._shelf.keep(opened.contents)
+        return opened
+
+    def _open(self, tx: Tx, account: AccountId, name: str) -> Opened:
+        mailbox = mailboxes.get(tx, account, name)
+        contents = self._shelf.find(mailbox.id)
+        if contents is None or contents.modseq > mailbox.modseq:
+            found = messages.snapshot(tx, mailbox.id)
+            assert found is not None
+            contents = from_snapshot(mailbox.id, found)
+        elif contents.modseq < mailbox.modseq:
+            later = changes.since(tx, mailbox.id, contents.modseq)
+            assert later is not None
+            contents = advance(contents, later)
+        return Opened(mailbox, contents, mailboxes.keywords(tx, mailbox.id))
+
+    async def update(self, contents: Contents) -> Update | None:
+        """What has changed since these contents; None if the mailbox is gone."""
+        mailbox = contents.mailbox
+        later = await self._store.read(lambda tx: changes.since(tx, mailbox, contents.modseq))
+        if later is None:
+            return None
+        if later.modseq == contents.modseq:
+            return Update(contents, later)
+        known = self._shelf.find(mailbox)
+        if known is None or known.modseq != later.modseq:
+            known = advance(contents, later)
+            self._shelf.keep(known)
+        return Update(known, later)
+
+    async def page(
+        self,
+        mailbox: MailboxId,
+        ranges: Ranges,
+        columns: Sequence[str],
+        work: Callable[[Page], T],
+        limit: int,
+        octets: int | None = None,
+    ) -> tuple[T, Ranges]:
+        """work(page) of the next messages in the ranges, and the ranges that are left.
+
+        The work is done where the reading is, off the loop. A page has `limit` messages at most,
+        and if `octets` is given about so many of message text.
+        """
+
+        def read(tx: Tx) -> tuple[T, Ranges]:
+            rows, rest = read_page(tx, mailbox, ranges, columns, limit, octets)
+            return work(Page(columns, rows, lambda *span: blobs.read(tx, *span))), rest
+
+        return await self._store.read(read)
+
+    async def read_body(self, body: StoredBody, start: int, end: int) -> bytes:
+        """Octets of a body, shorter than asked for if it has been deleted meanwhile."""
+
+        def read(tx: Tx) -> bytes:
+            try:
+                return blobs.read(tx, body, start, min(end, start + PART_SIZE))
+            except IndexError:  # no row is left
+                return b""
+
+        return await self._store.read(read)
+
+    # ------------------------------------------------------------------ changes
+
+    async def set_flags(
+        self, mailbox: MailboxId, ranges: Ranges, mode: Mode, flags: int, keywords: str
+    ) -> Flagged:
+        """Change flags of at most WRITE_LIMIT messages."""
+
+        def work(tx: Tx) -> Flagged:
+            found = mailboxes.find_by_id(tx, mailbox)
+            if found is None:
+                raise Refusal("the mailbox is gone", "NONEXISTENT")
+            if keywords and mode != "remove":
+                _check_keywords(tx, mailbox, keywords)
+            rows = messages.set_flags(tx, mailbox, ranges, mode, flags, keywords)
+            return Flagged(found.modseq, rows[0].modseq if rows else found.modseq, rows)
+
+        flagged = await self._store.write(work)
+        if flagged.rows:
+            self._watch.wake([mailbox])
+        return flagged
+
+    async def copy(
+        self, mailbox: MailboxId, slices: Sequence[Ranges], target: MailboxId, expected: int | None
+    ) -> list[Copied]:
+        """Copy messages, all or none of them; a Refusal if not `expected` ones were there.
+
+        Each slice covers at most WRITE_LIMIT messages and is one write; if one fails, the copies
+        that were made before are taken back (RFC 3501 section 6.4.7).
+        """
+        made: list[Copied] = []
+        try:
+            for ranges in slices:
+                made.append(await self._copy_some(mailbox, ranges, target))  # noqa: PERF401 taken back
+            if expected is not None and expected != sum(len(one.copies) for one in made):
+                raise Refusal("some of the messages are gone", "EXPUNGEISSUED")
+        except Exception:
+            for one in made:
+                await self._take_back(target, one.copies)
+            raise
+        finally:
+            self._watch.wake([target])
+        return made
+
+    async def _copy_some(self, mailbox: MailboxId, ranges: Ranges, target: MailboxId) -> Copied:
+        def work(tx: Tx) -> Copied:
+            _check_target(tx, target)
+            return messages.copy(tx, mailbox, ranges, target)
+
+        return await self._store.write(work)
+
+    async def _take_back(self, target: MailboxId, copies: Sequence[Uid]) -> None:
+        if not copies:
+            return
+        ranges = [(copies[0], copies[-1])]
+
+        def work(tx: Tx) -> None:
+            messages.set_flags(tx, target, ranges, "add", DELETED, "")
+            messages.expunge(tx, target, ranges)
+
+        await self._store.write(work)
+
+    async def move(self, mailbox: MailboxId, ranges: Ranges, target: MailboxId) -> Copied:
+        """Move at most WRITE_LIMIT messages, in one write (RFC 6851)."""
+
+        def work(tx: Tx) -> Copied:
+            _check_target(tx, target)
+            return messages.move(tx, mailbox, ranges, target)
+
+        copied = await self._store.write(work)
+        if copied.copies:
+            self._watch.wake([mailbox, target])
+        return copied
+
+    async def expunge(self, mailbox: MailboxId, ranges: Ranges) -> list[Uid]:
+        """Delete those of at most WRITE_LIMIT messages that carry \\Deleted."""
+
+        def work(tx: Tx) -> list[Uid]:
+            if mailboxes.find_by_id(tx, mailbox) is None:
+                return []
+            return messages.expunge(tx, mailbox, ranges)
+
+        gone = await self._store.write(work)
+        if gone:
+            self._watch.wake([mailbox])
+        return gone
+
+    def gather(self) -> Gathering:
+        """A body that is to come in."""
+        return Gathering(self._spool)
+
+    async def append(
+        self,
+        login: Login,
+        mailbox: MailboxId,
+        header: bytes,
+        body: Body,
+        flags: int = 0,
+        keywords: str = "",
+        internal_date: datetime | None = None,
+    ) -> Appended:
+        """File a message of the owner's; Refusal if it does not fit the quota."""
+        if keywords:
+            await self._store.read(lambda tx: _check_keywords(tx, mailbox, keywords))
+        if body.size > PART_SIZE:
+            rendered = await self._world.offload.run(lambda: render(header, body))
+        else:
+            rendered = render(header, body)
+        step = Append(
+            account=login.account,
+            mailbox=mailbox,
+            header=header,
+            rendered=rendered,
+            internal_date=internal_date or self._world.clock.now(),
+            flags=flags,
+            keywords=keywords,
+            enforce_quota=True,
+        )
+        trace = new_trace(self._world)
+        applied = await self._store.apply(Plan((step,), trace, login.organisation, body))
+        self._watch.wake([mailbox])
+        return applied.appended[0]
+
+    # ------------------------------------------------------------------ what nobody waits for
+
+    async def take_recent(self, mailbox: MailboxId) -> None:
+        """From now on no message of today is new to anybody."""
+        await self._store.write(lambda tx: messages.take_recent(tx, mailbox))
+
+    async def mark_retrieved(self, mailbox: Mailbox, uids: Sequence[int], who: Retriever) -> None:
+        """Note that the owner fetched these, and tell it in the journal of each message."""
+        for start in range(0, len(uids), WRITE_LIMIT):
+            some = uids[start : start + WRITE_LIMIT]
+            await self._store.write(lambda tx, some=some: _mark(tx, mailbox, some, who))  # type: ignore[misc]
+
+
+def _mark(tx: Tx, mailbox: Mailbox, uids: Sequence[int], who: Retriever) -> None:
+    rows = [
+        JournalRow(
+            found.trace,
+            OrganisationId(who.login.organisation),
+            (
+                Retrieved(
+                    at=tx.now,
+                    account=who.login.login,
+                    protocol=who.protocol,
+                    mailbox=mailbox.name,
+                    uid=found.uid,
+                    client=who.client,
+                ),
+            ),
+        )
+        for found in messages.mark_retrieved(tx, mailbox.id, uids)
+    ]
+    journal.add(tx, rows)
+
+
+def _check_target(tx: Tx, target: MailboxId) -> None:
+    if mailboxes.find_by_id(tx, target) is None:
+        raise Refusal("there is no such mailbox", "NONEXISTENT")
+
+
+def _check_keywords(tx: Tx, mailbox: MailboxId, keywords: str) -> None:
+    have = {name.lower() for name in mailboxes.keywords(tx, mailbox)}
+    if len(have | set(keywords.lower().split(" "))) > KEYWORDS_LIMIT:
+        raise Refusal(f"a mailbox has at most {KEYWORDS_LIMIT} keywords", "LIMIT")
+
+
+def _move_some(tx: Tx, source: MailboxId, target: MailboxId) -> int:
+    rows = messages.page(tx, source, 1, 2**32, WRITE_LIMIT, ("uid",))
+    if rows:
+        messages.move(tx, source, [(rows[0][0], rows[-1][0])], target)
+    return len(rows)

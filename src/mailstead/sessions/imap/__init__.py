@@ -1,0 +1,1 @@
+"""IMAP4rev1 sessions: one file for each group of commands."""

@@ -1,0 +1,89 @@
+"""Copying, moving and expunging (RFC 3501 sections 6.4.3, 6.4.7; RFC 4315; RFC 6851)."""
+
+from collections.abc import Sequence
+from itertools import chain
+
+from mailstead.model.errors import Refusal
+from mailstead.model.flags import DELETED
+from mailstead.model.numbers import MailboxId
+from mailstead.protocol.imap import commands, responses
+from mailstead.sessions.imap.state import READ_ONLY, Session
+from mailstead.sessions.imap.sync import to_spans
+from mailstead.storage.messages import Copied
+
+
+async def copy(session: Session, command: commands.Copy) -> None:
+    """RFC 3501 section 6.4.7: all of the messages or none."""
+    view = session.selected
+    spans = view.select(command.numset, command.uid)
+    target = await _find_target(session, command.mailbox)
+    # A UID that is gone is passed over; a sequence number that is gone is not (RFC 2180 4.4.1).
+    expected = None if command.uid else sum(stop - start for start, stop in spans)
+    made = await session.site.mailboxes.copy(
+        view.contents.mailbox, view.slices(spans), target, expected
+    )
+    await session.finish(command.tag, "COPY completed", _code(made), uid=command.uid)
+
+
+async def move(session: Session, command: commands.Move) -> None:
+    """RFC 6851 section 3."""
+    view = session.selected
+    if view.read_only:
+        session.refuse(command.tag, READ_ONLY, "READ-ONLY")
+        return
+    spans = view.select(command.numset, command.uid)
+    target = await _find_target(session, command.mailbox)
+    for ranges in view.slices(spans):
+        moved = await session.site.mailboxes.move(view.contents.mailbox, ranges, target)
+        if code := _code([moved]):  # before the EXPUNGE responses (RFC 6851 section 4.3)
+            session.write(responses.ok(responses.UNTAGGED, "Moved", code))
+    await session.finish(command.tag, "MOVE completed", uid=command.uid)
+
+
+async def expunge(session: Session, command: commands.Expunge) -> None:
+    """RFC 3501 section 6.4.3."""
+    if session.selected.read_only:
+        session.refuse(command.tag, READ_ONLY, "READ-ONLY")
+        return
+    await session.sync()  # others may have marked messages
+    if session.view is not None:
+        await expunge_deleted(session)
+    await session.finish(command.tag, "EXPUNGE completed")
+
+
+async def uid_expunge(session: Session, command: commands.UidExpunge) -> None:
+    """RFC 4315 section 2.1."""
+    if session.selected.read_only:
+        session.refuse(command.tag, READ_ONLY, "READ-ONLY")
+        return
+    await session.sync(uid=True)
+    if session.view is not None:
+        spans = session.view.select(command.numset, uid=True)
+        await expunge_deleted(session, chain.from_iterable(range(*span) for span in spans))
+    await session.finish(command.tag, "EXPUNGE completed", uid=True)
+
+
+async def expunge_deleted(session: Session, among: "chain[int] | None" = None) -> None:
+    """Expunge what carries \\Deleted, all or among these indices; the client is told later."""
+    view = session.selected
+    flags = view.contents.flags
+    indices = range(len(flags)) if among is None else among
+    spans = to_spans([index for index in indices if flags[index] & DELETED])
+    for ranges in view.slices(spans):
+        await session.site.mailboxes.expunge(view.contents.mailbox, ranges)
+
+
+async def _find_target(session: Session, name: str) -> MailboxId:
+    try:
+        return (await session.site.mailboxes.get(session.owner.account, name)).id
+    except Refusal as refusal:
+        raise Refusal(refusal.reason, "TRYCREATE") from refusal
+
+
+def _code(made: Sequence[Copied]) -> str:
+    """COPYUID, unless nothing was copied (RFC 4315 section 3)."""
+    sources = [uid for one in made for uid in one.sources]
+    if not sources:
+        return ""
+    copies = [uid for one in made for uid in one.copies]
+    return responses.copyuid(made[0].uidvalidity, sources, copies)

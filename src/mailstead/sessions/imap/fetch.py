@@ -1,0 +1,144 @@
+"""FETCH (RFC 3501 section 6.4.5): pages of messages, formatted off the loop, taken by the peer.
+
+What is in memory (flags, UIDs) reads nothing. Holds: a slow peer holds up nobody; a message that
+another session expunged costs a NO at the end, not the connection (RFC 2180 section 4.1.2).
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from mailstead.model.flags import RETRIEVED, SEEN
+from mailstead.protocol.imap import commands
+from mailstead.protocol.imap.fetch import Attribute, Section, Text
+from mailstead.services.mailboxes.reading import Page
+from mailstead.services.mailboxes.service import Retriever
+from mailstead.sessions.imap.items import Format, Piece, Rows, compile_items, printable
+from mailstead.sessions.imap.sections import Extent
+from mailstead.sessions.imap.state import Session
+from mailstead.sessions.imap.store import change_flags, tell_flags
+from mailstead.sessions.imap.sync import cut, to_spans
+from mailstead.storage.blobs import PART_SIZE
+
+ROWS_LIMIT = 500  # messages of a page of columns
+BODIES_LIMIT = 128  # messages of a page with text
+OCTETS_LIMIT = 1024 * 1024  # of such a page, about
+
+_HEADER_ONLY = (Text.HEADER, Text.HEADER_FIELDS, Text.HEADER_FIELDS_NOT, Text.MIME)
+
+
+async def fetch(session: Session, command: commands.Fetch) -> None:
+    """Send what was asked for; then set \\Seen where text was read."""
+    spans = session.selected.select(command.numset, command.uid)
+    format_ = compile_items(command.items)
+    wanted = sum(stop - start for start, stop in spans)
+    if format_.needs:
+        found = await _from_store(session, format_, spans)
+    else:
+        found = spans
+        await _from_memory(session, format_, spans)
+    await _note(session, command, found)
+    if sum(stop - start for start, stop in found) < wanted:
+        session.refuse(command.tag, "Some of the messages are gone", "EXPUNGEISSUED")
+        return
+    await session.finish(command.tag, "FETCH completed", "", command.uid, command.uid)
+
+
+async def _from_memory(session: Session, format_: Format, spans: Sequence[tuple[int, int]]) -> None:
+    view = session.selected
+    for group in cut(spans, ROWS_LIMIT):
+        for start, stop in group:
+            rows = Rows(view.contents, view.recent_from, range(start, stop))
+            await _send(session, format_.render(rows))
+        await asyncio.sleep(0)  # others get their turn
+
+
+async def _from_store(
+    session: Session, format_: Format, spans: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """The indices of the messages that were there."""
+    view = session.selected
+    contents, recent_from = view.contents, view.recent_from
+
+    def render(page: Page) -> tuple[Sequence[int], list[Piece]]:
+        indices = contents.locate(page.uids)
+        return indices, format_.render(Rows(contents, recent_from, indices, page))
+
+    heavy = not _SMALL.issuperset(format_.needs)
+    limit, octets = (BODIES_LIMIT, OCTETS_LIMIT) if heavy else (ROWS_LIMIT, None)
+    found: list[tuple[int, int]] = []
+    ranges = view.ranges(spans)
+    while ranges:
+        (indices, pieces), ranges = await session.site.mailboxes.page(
+            contents.mailbox, ranges, format_.needs, render, limit, octets
+        )
+        found += _spans(indices)
+        await _send(session, pieces)
+    return found
+
+
+_SMALL = frozenset(
+    ("uid", "internal_date", "size", "envelope", "bodystructure", "structure", "header")
+)
+
+
+def _spans(indices: Sequence[int]) -> list[tuple[int, int]]:
+    if isinstance(indices, range):
+        return [(indices.start, indices.stop)]
+    return to_spans(indices)
+
+
+async def _send(session: Session, pieces: Sequence[Piece]) -> None:
+    for piece in pieces:
+        if isinstance(piece, Extent):
+            await _stream(session, piece)
+        else:
+            session.write(piece)
+    await session.flush()
+
+
+async def _stream(session: Session, extent: Extent) -> None:
+    """A long stretch of a body, piece by piece."""
+    start = extent.start
+    while start < extent.end:
+        stop = min(extent.end, start - start % PART_SIZE + PART_SIZE)
+        data = await session.site.mailboxes.read_body(extent.body, start, stop)
+        if len(data) < stop - start:
+            # The literal was announced; a client can only be told by the end of the connection.
+            raise ConnectionAbortedError("a body was deleted while it was read")
+        session.write(printable(data))
+        await session.flush()
+        start = stop
+
+
+# ---------------------------------------------------------------------- what reading changes
+
+
+async def _note(
+    session: Session, command: commands.Fetch, found: Sequence[tuple[int, int]]
+) -> None:
+    """\\Seen, and the first retrieval by the owner."""
+    sections = [item for item in command.items if isinstance(item, Section)]
+    if any(section.part or section.text not in _HEADER_ONLY for section in sections):
+        _mark_retrieved(session, found)
+    if session.selected.read_only or all(section.peek for section in sections):
+        return
+    flags = session.selected.contents.flags
+    unseen = [i for start, stop in found for i in range(start, stop) if not flags[i] & SEEN]
+    if unseen:
+        changed = await change_flags(session, to_spans(unseen), "add", SEEN, "")
+        await tell_flags(session, changed, command.uid or Attribute.UID in command.items)
+
+
+def _mark_retrieved(session: Session, found: Sequence[tuple[int, int]]) -> None:
+    view = session.selected
+    contents = view.contents
+    fresh = [
+        i for start, stop in found for i in range(start, stop) if contents.flags[i] < RETRIEVED
+    ]
+    if not fresh:
+        return
+    contents.mark_retrieved(fresh)
+    who = Retriever(session.owner, "imap", session.client)
+    uids = [contents.uids[index] for index in fresh]
+    mailbox = view.mailbox
+    session.later(lambda: session.site.mailboxes.mark_retrieved(mailbox, uids, who))

@@ -1,0 +1,205 @@
+"""The items of FETCH as columns: what each reads, how it looks, and pages of them as octets.
+
+Responses of a page are one template and a list of values for each gap in it: rows are formatted by
+`%` and joined, which is where the time of a FETCH goes.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from mailstead.message import structure
+from mailstead.model.numbers import BlobId
+from mailstead.protocol.imap.fetch import Attribute, Item, Section, Text
+from mailstead.services.mailboxes.contents import Contents
+from mailstead.services.mailboxes.reading import Page
+from mailstead.sessions.imap.sections import (
+    Extent,
+    Octets,
+    Source,
+    Spread,
+    field_filter,
+    read_section,
+)
+from mailstead.sessions.imap.sync import flags_column, pick
+from mailstead.storage.plan import StoredBody
+
+Piece = bytes | Extent
+Values = list[Sequence[Any]]
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """The messages of one page: where they are in the view, and their columns, if any were read."""
+
+    contents: Contents
+    recent_from: int
+    indices: Sequence[int]
+    page: Page | None = None
+
+    def __getitem__(self, column: str) -> list[Any]:
+        assert self.page is not None
+        return self.page[column]
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One item: its text with a gap for each of its values, and the stored columns it needs."""
+
+    template: bytes
+    values: Callable[[Rows], Values]
+    needs: tuple[str, ...] = ()
+    width: int = 1  # how many gaps
+
+
+class Format(msgspec.Struct, frozen=True):
+    """All items of a FETCH."""
+
+    columns: tuple[Column, ...]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The stored columns that have to be read; none if all is in memory."""
+        names = {name: None for column in self.columns for name in column.needs}
+        return tuple(dict.fromkeys(["uid", *names])) if names else ()
+
+    def render(self, rows: Rows) -> list[Piece]:
+        """The FETCH responses of these messages."""
+        values = [column.values(rows) for column in self.columns]
+        lists = [each for group in values for each in group]
+        template = b"* %d FETCH (" + b" ".join([c.template for c in self.columns]) + b")\r\n"
+        numbered = zip([index + 1 for index in rows.indices], *lists, strict=True)
+        if any(Spread in map(type, each) for each in lists):
+            return self._render_spread(template, list(numbered))
+        return [printable(b"".join([template % row for row in numbered]))]
+
+    def _render_spread(self, template: bytes, rows: list[tuple[Any, ...]]) -> list[Piece]:
+        """The same with octets in it that are streamed later."""
+        pieces: list[Piece] = []
+        for row in rows:
+            kept = tuple(b"" if type(value) is Spread else value for value in row)
+            if kept == row:
+                pieces.append(printable(template % row))
+            else:
+                pieces += self._render_row(row)
+        return pieces
+
+    def _render_row(self, row: tuple[Any, ...]) -> list[Piece]:
+        pieces: list[Piece] = [b"* %d FETCH (" % row[0]]
+        place = 1
+        for number, column in enumerate(self.columns):
+            values = row[place : place + column.width]
+            place += column.width
+            space = b" " if number else b""
+            last = values[-1]
+            if isinstance(last, Spread):
+                text = column.template % (*values[:-1], last.start)
+                pieces += [printable(space + text), last.extent]
+            else:
+                pieces.append(printable(space + column.template % values))
+        pieces.append(b")\r\n")
+        return pieces
+
+
+def printable(data: bytes) -> bytes:
+    """Without NUL, which no literal may hold (RFC 3501 section 9); the size stays."""
+    return data.replace(b"\0", b"\x80") if b"\0" in data else data
+
+
+def compile_items(items: Sequence[Item]) -> Format:
+    """The items, ready for pages."""
+    return Format(tuple(map(_column, items)))
+
+
+def _column(item: Item) -> Column:
+    return _section_column(item) if isinstance(item, Section) else _COLUMNS[item]
+
+
+def _flags(rows: Rows) -> Values:
+    return [flags_column(rows.contents, rows.indices, rows.recent_from)]
+
+
+def _uids(rows: Rows) -> Values:
+    return [pick(rows.contents.uids, rows.indices)]
+
+
+def _dates(rows: Rows) -> Values:
+    return [[_format_date(micros // 1_000_000) for micros in rows["internal_date"]]]
+
+
+def _bodies(rows: Rows) -> Values:
+    return [[structure.body(structure.load(stored)) for stored in rows["structure"]]]
+
+
+_COLUMNS: dict[Attribute, Column] = {
+    Attribute.FLAGS: Column(b"FLAGS (%b)", _flags),
+    Attribute.UID: Column(b"UID %d", _uids),
+    Attribute.INTERNALDATE: Column(b"INTERNALDATE %b", _dates, ("internal_date",)),
+    Attribute.RFC822_SIZE: Column(b"RFC822.SIZE %d", lambda rows: [rows["size"]], ("size",)),
+    Attribute.ENVELOPE: Column(b"ENVELOPE %b", lambda rows: [rows["envelope"]], ("envelope",)),
+    Attribute.BODY: Column(b"BODY %b", _bodies, ("structure",)),
+    Attribute.BODYSTRUCTURE: Column(
+        b"BODYSTRUCTURE %b", lambda rows: [rows["bodystructure"]], ("bodystructure",)
+    ),
+}
+
+
+def _format_date(seconds: int) -> bytes:
+    day, second = divmod(seconds, 86400)
+    hour, second = divmod(second, 3600)
+    return b'"%b %02d:%02d:%02d +0000"' % (_format_day(day), hour, *divmod(second, 60))
+
+
+@lru_cache(maxsize=4096)
+def _format_day(day: int) -> bytes:
+    moment = date(1970, 1, 1) + timedelta(days=day)
+    return f"{moment.day:2d}-{_MONTHS[moment.month - 1]}-{moment.year:04d}".encode("ascii")
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+# ---------------------------------------------------------------------- sections
+
+
+def _section_column(section: Section) -> Column:
+    """`BODY[...] {12}` and the octets, or NIL."""
+    template = section.label.replace(b"%", b"%%") + b" %b%b"
+    chosen = field_filter(section)
+    if not section.part and section.text in _OF_HEADER and not section.partial:
+        return Column(template, lambda rows: _literals(map(chosen, rows["header"])), ("header",), 2)
+
+    def values(rows: Rows) -> Values:
+        return _literals([read_section(section, source, chosen) for source in _sources(rows)])
+
+    needs = ["header", "blob", "body_size"]
+    if section.part:
+        needs.append("structure")
+    if section.part or section.text not in _OF_HEADER:
+        needs.append("part")
+    return Column(template, values, tuple(needs), 2)
+
+
+_OF_HEADER = (Text.HEADER, Text.HEADER_FIELDS, Text.HEADER_FIELDS_NOT)
+
+
+def _literals(found: "Sequence[Octets | None] | map[bytes]") -> Values:
+    octets = list(found)
+    return [
+        [b"NIL" if one is None else b"{%d}\r\n" % len(one) for one in octets],
+        [b"" if one is None else one for one in octets],
+    ]
+
+
+def _sources(rows: Rows) -> list[Source]:
+    page = rows.page
+    assert page is not None
+    count = len(page.uids)
+    parts = page["part"] if "part" in page else [b""] * count
+    structures = page["structure"] if "structure" in page else [b""] * count
+    columns = zip(page["header"], page["blob"], page["body_size"], parts, structures, strict=True)
+    return [
+        Source(header, StoredBody(BlobId(blob), size), part or b"", stored, page.read_body)
+        for header, blob, size, part, stored in columns
+    ]

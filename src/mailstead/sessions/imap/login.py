@@ -1,0 +1,178 @@
+"""Commands of anybody, and how to get in (RFC 3501 sections 6.1 and 6.2; RFC 2971, RFC 4959)."""
+
+import asyncio
+from datetime import timedelta
+
+from mailstead.model.mailbox import DELIMITER
+from mailstead.model.world import Stream
+from mailstead.net.tls import TlsStream
+from mailstead.protocol import sasl
+from mailstead.protocol.imap import commands, responses
+from mailstead.protocol.imap.events import SaslResponse
+from mailstead.services.accounts import LoginBusy, LoginRefused
+from mailstead.sessions.imap.state import Door, Session
+from mailstead.sessions.pump import Output
+
+HANDSHAKE_TIMEOUT = timedelta(seconds=30)
+LOGINS_LIMIT = 3  # failed log-ins of one session
+CLIENT_LIMIT = 100  # characters of a client's name that are kept
+
+_ALWAYS = ("IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "IDLE")
+_INSIDE = (
+    "NAMESPACE",
+    "CHILDREN",
+    "UNSELECT",
+    "UIDPLUS",
+    "MOVE",
+    "SPECIAL-USE",
+    "LIST-EXTENDED",
+    "LIST-STATUS",
+    "STATUS=SIZE",
+)
+
+
+def capabilities(session: Session) -> list[str]:
+    """What the session offers as it stands (RFC 3501 section 6.1.1)."""
+    if session.login is not None:
+        return [*_ALWAYS, *_INSIDE, f"APPENDLIMIT={session.site.size_limit}"]
+    names = list(_ALWAYS)
+    if session.door.tls is not None and not session.stream.tls:
+        names.append("STARTTLS")
+    names.append("AUTH=PLAIN" if _may_log_in(session) else "LOGINDISABLED")
+    return names
+
+
+def greet(session: Session) -> None:
+    """The first line (RFC 3501 section 7.1)."""
+    code = "CAPABILITY " + " ".join(capabilities(session))
+    session.write(responses.ok(responses.UNTAGGED, f"{session.site.hostname} is ready", code))
+
+
+async def secure(stream: Stream, door: Door) -> TlsStream:
+    """The stream inside TLS."""
+    assert door.tls is not None
+    secured = TlsStream(stream, door.tls, server_side=True)
+    async with asyncio.timeout(HANDSHAKE_TIMEOUT.total_seconds()):
+        await secured.handshake()
+    return secured
+
+
+# ---------------------------------------------------------------------- commands of any state
+
+
+async def capability(session: Session, command: commands.Capability) -> None:
+    """RFC 3501 section 6.1.1."""
+    session.write(responses.capability(capabilities(session)))
+    await session.finish(command.tag, "CAPABILITY completed")
+
+
+async def noop(session: Session, command: commands.Noop | commands.Check) -> None:
+    """RFC 3501 sections 6.1.2 and 6.4.1."""
+    if session.view is not None:
+        session.view.dirty = True  # a wake-up from another process may have been lost
+    await session.finish(command.tag, "Completed")
+
+
+async def logout(session: Session, command: commands.Logout) -> None:
+    """RFC 3501 section 6.1.3."""
+    session.end("Logging out")
+    session.write(responses.ok(command.tag, "LOGOUT completed"))
+
+
+async def identify(session: Session, command: commands.Id) -> None:
+    """RFC 2971 section 3.1."""
+    told = dict(command.parameters)
+    client = " ".join(filter(None, (told.get("name"), told.get("version"))))
+    session.client = client[:CLIENT_LIMIT]
+    session.write(responses.id([("name", "Mailstead")]))
+    await session.finish(command.tag, "ID completed")
+
+
+async def namespace(session: Session, command: commands.Namespace) -> None:
+    """RFC 2342 section 5."""
+    session.write(responses.namespace(DELIMITER))
+    await session.finish(command.tag, "NAMESPACE completed")
+
+
+# ---------------------------------------------------------------------- commands of strangers
+
+
+async def start_tls(session: Session, command: commands.StartTls) -> None:
+    """RFC 3501 section 6.2.1."""
+    if session.door.tls is None or session.stream.tls:
+        session.write(responses.bad(command.tag, "TLS is not to be had here"))
+        return
+    session.write(responses.ok(command.tag, "Begin TLS now"))
+    await session.flush()
+    session.stream = await secure(session.stream, session.door)
+    session.output = Output(session.stream)
+    session.engine.start_tls()
+
+
+async def log_in(session: Session, command: commands.Login) -> None:
+    """RFC 3501 section 6.2.3."""
+    if not _may_log_in(session):
+        session.refuse(command.tag, "Log in inside TLS only", "PRIVACYREQUIRED")
+        return
+    name = sasl.normalise_login(command.user)
+    await _check(session, command.tag, sasl.Credentials("", name, command.password, "LOGIN"))
+
+
+async def authenticate(session: Session, command: commands.Authenticate) -> None:
+    """RFC 3501 section 6.2.2, with an initial response (RFC 4959)."""
+    if not _may_log_in(session):
+        session.refuse(command.tag, "Log in inside TLS only", "PRIVACYREQUIRED")
+    elif command.mechanism != "PLAIN":
+        session.refuse(command.tag, "That mechanism is not offered", "CANNOT")
+    else:
+        session.engine.begin_authentication()
+        session.exchange = sasl.plain(command.initial)
+        session.sasl_tag = command.tag
+        await _advance(session, None)
+
+
+async def respond(session: Session, event: SaslResponse) -> None:
+    """A line of the client in AUTHENTICATE."""
+    if event.data is None:
+        session.exchange = None
+        session.write(responses.bad(session.sasl_tag, "AUTHENTICATE given up"))
+    else:
+        await _advance(session, event.data)
+
+
+async def _advance(session: Session, response: bytes | None) -> None:
+    assert session.exchange is not None
+    match sasl.advance(session.exchange, response):
+        case bytes(challenge):
+            session.write(responses.continuation(sasl.encode(challenge)))
+        case sasl.BadResponse(reason):
+            session.exchange = None
+            session.engine.end_authentication()
+            session.write(responses.bad(session.sasl_tag, reason))
+        case sasl.Credentials() as credentials:
+            session.exchange = None
+            session.engine.end_authentication()
+            await _check(session, session.sasl_tag, credentials)
+
+
+async def _check(session: Session, tag: bytes, credentials: sasl.Credentials) -> None:
+    peer = str(session.stream.peer)
+    found = await session.site.accounts.log_in(credentials, "imap", peer)
+    match found:
+        case LoginBusy():
+            session.refuse(tag, "Too many are logging in; try again", "UNAVAILABLE")
+        case LoginRefused():
+            session.failed_logins += 1
+            session.refuse(tag, "Login or password is wrong", "AUTHENTICATIONFAILED")
+            if session.failed_logins >= LOGINS_LIMIT:
+                session.end("Too many failed log-ins")
+        case _:
+            session.login = found
+            session.errors = 0
+            session.engine.authenticated()
+            code = "CAPABILITY " + " ".join(capabilities(session))
+            session.write(responses.ok(tag, "Logged in", code))
+
+
+def _may_log_in(session: Session) -> bool:
+    return bool(session.stream.tls) or session.door.clear_text_login

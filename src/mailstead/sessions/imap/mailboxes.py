@@ -1,0 +1,155 @@
+"""Commands on mailboxes as a whole (RFC 3501 section 6.3; RFC 5258, RFC 5819, RFC 6154)."""
+
+from collections.abc import Iterator
+
+from mailstead.model.mailbox import DELIMITER, Mailbox
+from mailstead.protocol.imap import commands, responses
+from mailstead.protocol.imap.commands import Return, Selection, StatusItem
+from mailstead.services.mailboxes.service import Listing
+from mailstead.sessions.imap.pattern import Pattern
+from mailstead.sessions.imap.state import Session
+
+
+async def create(session: Session, command: commands.Create) -> None:
+    """RFC 3501 section 6.3.3."""
+    await session.site.mailboxes.create(session.owner.account, command.mailbox)
+    await session.finish(command.tag, "CREATE completed")
+
+
+async def delete(session: Session, command: commands.Delete) -> None:
+    """RFC 3501 section 6.3.4; a session that deletes its own selected mailbox selects none."""
+    mailbox = await session.site.mailboxes.get(session.owner.account, command.mailbox)
+    view = session.view
+    await session.site.mailboxes.delete(session.owner.account, command.mailbox)
+    if view is not None and view.contents.mailbox == mailbox.id:
+        session.leave()
+    await session.finish(command.tag, "DELETE completed")
+
+
+async def rename(session: Session, command: commands.Rename) -> None:
+    """RFC 3501 section 6.3.5."""
+    await session.site.mailboxes.rename(session.owner.account, command.mailbox, command.new_name)
+    await session.finish(command.tag, "RENAME completed")
+
+
+async def subscribe(session: Session, command: commands.Subscribe) -> None:
+    """RFC 3501 section 6.3.6."""
+    await session.site.mailboxes.subscribe(session.owner.account, command.mailbox)
+    await session.finish(command.tag, "SUBSCRIBE completed")
+
+
+async def unsubscribe(session: Session, command: commands.Unsubscribe) -> None:
+    """RFC 3501 section 6.3.7."""
+    await session.site.mailboxes.unsubscribe(session.owner.account, command.mailbox)
+    await session.finish(command.tag, "UNSUBSCRIBE completed")
+
+
+async def status(session: Session, command: commands.Status) -> None:
+    """RFC 3501 section 6.3.10."""
+    mailbox = await session.site.mailboxes.get(session.owner.account, command.mailbox)
+    session.write(await _status(session, mailbox, command.items))
+    await session.finish(command.tag, "STATUS completed")
+
+
+async def _status(session: Session, mailbox: Mailbox, items: tuple[StatusItem, ...]) -> bytes:
+    values = {
+        StatusItem.MESSAGES: mailbox.messages,
+        StatusItem.UIDNEXT: mailbox.uidnext,
+        StatusItem.UIDVALIDITY: mailbox.uidvalidity,
+        StatusItem.UNSEEN: mailbox.unseen,
+        StatusItem.SIZE: mailbox.size,
+    }
+    if StatusItem.RECENT in items:
+        values[StatusItem.RECENT] = await session.site.mailboxes.count_recent(mailbox)
+    return responses.status_response(mailbox.name, [(item.value, values[item]) for item in items])
+
+
+# ---------------------------------------------------------------------- LIST and LSUB
+
+
+async def list_(session: Session, command: commands.List) -> None:
+    """RFC 3501 section 6.3.8, with RFC 5258, RFC 5819 and RFC 6154."""
+    if command.patterns == ("",) and not command.extended:
+        session.write(responses.list_response(["\\Noselect"], DELIMITER, ""))
+        await session.finish(command.tag, "LIST completed")
+        return
+    listing = await session.site.mailboxes.list_all(session.owner.account)
+    found = _Finder(listing, command)
+    for name in found.names():
+        session.write(found.line(name))
+        mailbox = found.mailboxes.get(name)
+        if Return.STATUS in command.returns and mailbox is not None:
+            session.write(await _status(session, mailbox, command.status))
+    await session.finish(command.tag, "LIST completed")
+
+
+class _Finder:
+    """One LIST over the mailboxes of an account."""
+
+    def __init__(self, listing: Listing, command: commands.List) -> None:
+        self.command = command
+        self.mailboxes = {mailbox.name: mailbox for mailbox in listing.mailboxes}
+        self.subscribed = set(listing.subscriptions)
+        self.parents = set(_levels_above(self.mailboxes))
+        self.above_subscribed = set(_levels_above(self.subscribed))
+        self.patterns = [Pattern(command.reference + pattern) for pattern in command.patterns]
+
+    def names(self) -> list[str]:
+        """What the command finds, sorted."""
+        selection = self.command.selection
+        if Selection.SUBSCRIBED not in selection:
+            names = set(self.mailboxes)
+        elif Selection.RECURSIVEMATCH in selection:
+            names = self.subscribed | (self.above_subscribed & self.mailboxes.keys())
+        else:
+            names = self.subscribed
+        if Selection.SPECIAL_USE in selection:
+            names = {name for name in names if self._use(name)}
+        return sorted(filter(self._matches, names))
+
+    def line(self, name: str) -> bytes:
+        """The LIST response of one name."""
+        recursive = Selection.RECURSIVEMATCH in self.command.selection
+        below = recursive and name in self.above_subscribed
+        return responses.list_response(self._attributes(name), DELIMITER, name, child_info=below)
+
+    def _attributes(self, name: str) -> list[str]:
+        returns, extended = self.command.returns, self.command.extended
+        attributes = []
+        if name not in self.mailboxes:
+            attributes.append("\\NonExistent")
+        if Return.SUBSCRIBED in returns and name in self.subscribed:
+            attributes.append("\\Subscribed")
+        if Return.CHILDREN in returns or not extended:
+            attributes.append("\\HasChildren" if name in self.parents else "\\HasNoChildren")
+        if (Return.SPECIAL_USE in returns or not extended) and (use := self._use(name)):
+            attributes.append(use)
+        return attributes
+
+    def _use(self, name: str) -> str:
+        mailbox = self.mailboxes.get(name)
+        return "" if mailbox is None or mailbox.special_use is None else mailbox.special_use.value
+
+    def _matches(self, name: str) -> bool:
+        return any(pattern.matches(name) for pattern in self.patterns)
+
+
+async def lsub(session: Session, command: commands.Lsub) -> None:
+    """RFC 3501 section 6.3.9: `%` also finds the level above a name subscribed to."""
+    listing = await session.site.mailboxes.list_all(session.owner.account)
+    subscribed = set(listing.subscriptions)
+    pattern = Pattern(command.reference + command.pattern)
+    attributes = {name: "" for name in subscribed if pattern.matches(name)}
+    if command.pattern.endswith("%"):
+        above = set(_levels_above(subscribed)) - subscribed
+        attributes.update({name: "\\Noselect" for name in above if pattern.matches(name)})
+    for name, attribute in sorted(attributes.items()):
+        session.write(responses.lsub_response(filter(None, [attribute]), DELIMITER, name))
+    await session.finish(command.tag, "LSUB completed")
+
+
+def _levels_above(names: "set[str] | dict[str, Mailbox]") -> Iterator[str]:
+    for name in names:
+        while DELIMITER in name:
+            name = name.rpartition(DELIMITER)[0]
+            yield name

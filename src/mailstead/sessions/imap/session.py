@@ -1,0 +1,219 @@
+"""One connection of an IMAP client (RFC 3501): each command goes to the function that knows it.
+
+Owns: time limits, the count of errors, which command is allowed when. The commands themselves are
+in the other files of this room, one for each group.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+from mailstead.model.errors import Refusal, TemporaryFailure
+from mailstead.model.world import Stream
+from mailstead.protocol.imap import commands, events, responses
+from mailstead.sessions.imap import (
+    append,
+    copy,
+    fetch,
+    idle,
+    login,
+    mailboxes,
+    search,
+    select,
+    store,
+)
+from mailstead.sessions.imap.state import Door, Session, Site, State
+from mailstead.sessions.imap.sync import NoSuchMessage
+from mailstead.sessions.pump import receive
+
+LOGIN_TIMEOUT = timedelta(minutes=3)  # to send the next command, before log-in
+AUTOLOGOUT = timedelta(minutes=30)  # RFC 3501 section 5.4
+IDLE_POLL = timedelta(minutes=2)  # between looks of our own while nobody wakes us
+ERRORS_LIMIT = 10  # malformed commands of a stranger
+OWNER_ERRORS_LIMIT = 100  # of somebody who has logged in
+
+log = logging.getLogger("mailstead.imap")
+
+Handler = Callable[[Session, Any], Awaitable[None]]
+
+
+async def serve(stream: Stream, site: Site, door: Door) -> None:
+    """One connection, from the greeting to its end. Never raises for what a peer does."""
+    async with asyncio.TaskGroup() as chores:
+        try:
+            if door.implicit_tls and door.tls:
+                stream = await login.secure(stream, door)
+            await _serve(stream, site, door, chores)
+        except (ConnectionError, TimeoutError):
+            stream.abort()
+
+
+async def _serve(stream: Stream, site: Site, door: Door, chores: asyncio.TaskGroup) -> None:
+    session = Session(stream, site, door, chores)
+    try:
+        await _run(session)
+    except (ConnectionError, TimeoutError):
+        session.stream.abort()
+    except Exception:
+        log.exception("a session of ours failed; peer %s", stream.peer)
+        session.stream.send(responses.bye("This failed on our side", "SERVERBUG"))
+        await session.stream.close()
+    finally:
+        session.leave()
+
+
+async def _run(session: Session) -> None:
+    login.greet(session)
+    await session.flush()
+    while not session.closing:
+        try:
+            data = await receive(session.stream, _patience(session))
+        except TimeoutError:
+            await _on_silence(session)
+            continue
+        if data == b"":
+            break
+        if data is not None:
+            await _drive(session, data)
+        elif session.idle_since is not None:
+            await idle.tell(session)
+        await session.flush()
+    session.output.send()
+    await session.stream.close()
+
+
+async def _drive(session: Session, data: bytes) -> None:
+    """Handle everything that these octets bring about, in order, up to a BYE."""
+    while not session.closing and (found := session.engine.receive(data)):
+        for event in found:
+            if not session.closing:
+                await _handle(session, event)
+        data = b""
+
+
+def _patience(session: Session) -> timedelta:
+    if session.login is None:
+        return LOGIN_TIMEOUT
+    return AUTOLOGOUT if session.idle_since is None else IDLE_POLL
+
+
+async def _on_silence(session: Session) -> None:
+    now = asyncio.get_running_loop().time()
+    since = session.idle_since
+    if since is None or now - since >= AUTOLOGOUT.total_seconds():
+        session.end("Idle for too long")
+        return
+    session.write(responses.ok(responses.UNTAGGED, "Still here"))
+    await idle.tell(session)
+
+
+async def _handle(session: Session, event: events.Event) -> None:
+    match event:
+        case events.BadCommand(tag, text, code):
+            session.incoming = session.exchange = session.idle_since = None
+            _complain(session, tag, text, code)
+        case events.RefusedCommand(tag, code, text):
+            session.refuse(tag, text, code)
+        case events.Continue():
+            session.write(responses.continuation())
+            await session.flush()
+        case events.AppendChunk():
+            await append.chunk(session, event)
+        case events.SaslResponse():
+            await _attempt(session, session.sasl_tag, login.respond, event)
+        case events.AppendEnd(tag):
+            await _attempt(session, tag, append.end, event)
+        case events.IdleDone(tag):
+            await _attempt(session, tag, idle.done, event)
+        case _:
+            await _answer(session, event)
+
+
+async def _answer(session: Session, command: commands.Command) -> None:
+    handler = _find_handler(session, command)
+    if handler is None:
+        if isinstance(command, commands.Append):
+            session.engine.refuse_append()
+        _complain(session, command.tag, _WHY_NOT[session.state])
+        return
+    await _attempt(session, command.tag, handler, command)
+
+
+async def _attempt(session: Session, tag: bytes, handler: Handler, event: Any) -> None:
+    """Run the handler; what cannot be done is a NO, what makes no sense a BAD."""
+    try:
+        await handler(session, event)
+    except Refusal as refusal:
+        reason = refusal.reason[:1].upper() + refusal.reason[1:]
+        session.refuse(tag, reason, refusal.code)
+    except TemporaryFailure as failure:
+        log.warning("put off a command of %s: %s", session.stream.peer, failure.reason)
+        session.refuse(tag, "Not now; try again later", "UNAVAILABLE")
+    except NoSuchMessage as error:
+        _complain(session, tag, str(error).capitalize())
+
+
+def _complain(session: Session, tag: bytes, text: str, code: str = "") -> None:
+    session.write(responses.bad(tag, text, code))
+    session.errors += 1
+    if session.errors > (ERRORS_LIMIT if session.login is None else OWNER_ERRORS_LIMIT):
+        session.end("Too many errors")
+
+
+def _find_handler(session: Session, command: commands.Command) -> Handler | None:
+    kind = type(command)
+    handler = _ALWAYS.get(kind)
+    if handler is None and session.login is None:
+        return _STRANGER.get(kind)
+    if handler is None:
+        handler = _AUTHENTICATED.get(kind)
+    if handler is None and session.view is not None:
+        handler = _SELECTED.get(kind)
+    return handler
+
+
+_WHY_NOT = {
+    State.STRANGER: "Log in first",
+    State.AUTHENTICATED: "Not without a selected mailbox, or not after log-in",
+    State.SELECTED: "Not after log-in",
+}
+_ALWAYS: dict[type, Handler] = {
+    commands.Capability: login.capability,
+    commands.Noop: login.noop,
+    commands.Logout: login.logout,
+    commands.Id: login.identify,
+}
+_STRANGER: dict[type, Handler] = {
+    commands.StartTls: login.start_tls,
+    commands.Authenticate: login.authenticate,
+    commands.Login: login.log_in,
+}
+_AUTHENTICATED: dict[type, Handler] = {
+    commands.Namespace: login.namespace,
+    commands.Select: select.select,
+    commands.Examine: select.select,
+    commands.Create: mailboxes.create,
+    commands.Delete: mailboxes.delete,
+    commands.Rename: mailboxes.rename,
+    commands.Subscribe: mailboxes.subscribe,
+    commands.Unsubscribe: mailboxes.unsubscribe,
+    commands.List: mailboxes.list_,
+    commands.Lsub: mailboxes.lsub,
+    commands.Status: mailboxes.status,
+    commands.Append: append.append,
+    commands.Idle: idle.idle,
+}
+_SELECTED: dict[type, Handler] = {
+    commands.Check: login.noop,
+    commands.Close: select.close,
+    commands.Unselect: select.unselect,
+    commands.Expunge: copy.expunge,
+    commands.UidExpunge: copy.uid_expunge,
+    commands.Search: search.search,
+    commands.Fetch: fetch.fetch,
+    commands.Store: store.store,
+    commands.Copy: copy.copy,
+    commands.Move: copy.move,
+}

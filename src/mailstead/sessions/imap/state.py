@@ -1,0 +1,216 @@
+"""What a session of IMAP is: the connection, who has logged in, which mailbox is selected.
+
+Each group of commands is a file of functions that take this Session and a command. Holds: what is
+written leaves in order; untagged changes go out before the tagged response that allows them.
+"""
+
+import asyncio
+import enum
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import msgspec
+
+from mailstead.model.errors import TemporaryFailure
+from mailstead.model.numbers import MailboxId
+from mailstead.model.world import Stream, World
+from mailstead.protocol.imap import responses
+from mailstead.protocol.imap.commands import Append
+from mailstead.protocol.imap.server import ImapServer
+from mailstead.protocol.sasl import Exchange
+from mailstead.services.accounts import Accounts, Login
+from mailstead.services.mailboxes.service import Mailboxes
+from mailstead.services.watch import Watch
+from mailstead.sessions.imap.sync import View, describe
+from mailstead.sessions.pump import Output
+from mailstead.storage.blobs import Gathering
+
+SEND_TIMEOUT = timedelta(minutes=5)  # a peer that takes nothing
+READ_ONLY = "The mailbox is read-only"
+
+log = logging.getLogger("mailstead.imap")
+
+
+class Door(msgspec.Struct, frozen=True):
+    """How a listener is protected."""
+
+    tls: ssl.SSLContext | None = None
+    implicit_tls: bool = False
+    clear_text_login: bool = False  # a loopback listener that allows it
+
+
+class Site(msgspec.Struct, frozen=True):
+    """What every session needs of the house."""
+
+    hostname: str
+    size_limit: int  # octets of a message
+    world: World
+    watch: Watch
+    accounts: Accounts
+    mailboxes: Mailboxes
+
+
+class State(enum.Enum):
+    """RFC 3501 section 3; the fourth, logout, is the end of the session."""
+
+    STRANGER = enum.auto()
+    AUTHENTICATED = enum.auto()
+    SELECTED = enum.auto()
+
+
+class Incoming(msgspec.Struct):
+    """A message being appended; `header` gathers until it is complete, then `complete` is set."""
+
+    command: Append
+    mailbox: MailboxId
+    body: Gathering
+    header: bytearray = msgspec.field(default_factory=bytearray)
+    complete: bool = False
+    failure: str = ""
+
+
+class Session:
+    """One connection."""
+
+    def __init__(self, stream: Stream, site: Site, door: Door, chores: asyncio.TaskGroup) -> None:
+        self.stream, self.site, self.door = stream, site, door
+        self.engine = ImapServer(append_limit=site.size_limit)
+        self.output = Output(stream)
+        self.login: Login | None = None
+        self.view: View | None = None
+        self.exchange: Exchange | None = None
+        self.sasl_tag = b""
+        self.incoming: Incoming | None = None
+        self.idle_since: float | None = None
+        self.client = ""  # what ID said
+        self.errors = self.failed_logins = 0
+        self.closing = False
+        self._chores = chores
+
+    @property
+    def state(self) -> State:
+        """Which commands are allowed."""
+        if self.login is None:
+            return State.STRANGER
+        return State.AUTHENTICATED if self.view is None else State.SELECTED
+
+    @property
+    def owner(self) -> Login:
+        """Who has logged in; for commands that are allowed only then."""
+        assert self.login is not None
+        return self.login
+
+    @property
+    def selected(self) -> View:
+        """The selected mailbox; for commands that are allowed only then."""
+        assert self.view is not None
+        return self.view
+
+    # ------------------------------------------------------------------ out
+
+    def write(self, data: bytes) -> None:
+        """Some more of the answer."""
+        self.output.write(data)
+
+    async def flush(self) -> None:
+        """Send what there is, and wait for a slow peer."""
+        async with asyncio.timeout(SEND_TIMEOUT.total_seconds()):
+            await self.output.flush()
+
+    async def finish(
+        self, tag: bytes, text: str, code: str = "", expunges: bool = True, uid: bool = False
+    ) -> None:
+        """The tagged OK, and before it what has changed in the mailbox.
+
+        Without `expunges` nobody's message goes away now (RFC 3501 section 7.4.1).
+        """
+        if self.view is not None and self.view.dirty:
+            await self.sync(expunges, uid)
+        self.write(responses.ok(tag, text, code))
+
+    def refuse(self, tag: bytes, text: str, code: str = "") -> None:
+        """The tagged NO."""
+        self.write(responses.no(tag, text, code))
+
+    def end(self, text: str, code: str = "") -> None:
+        """Say BYE; the connection is closed when that has left."""
+        if not self.closing:
+            self.write(responses.bye(text, code))
+            self.closing = True
+
+    # ------------------------------------------------------------------ the selected mailbox
+
+    async def sync(self, expunges: bool = True, uid: bool = False) -> None:
+        """Tell what has changed in the selected mailbox since the client was last told."""
+        view = self.selected
+        view.dirty = False
+        update = await self.site.mailboxes.update(view.contents)
+        if update is None:
+            # RFC 2180 section 3.3: the mailbox is gone, and so is what we could talk about.
+            self.leave()
+            self.end("The selected mailbox has been deleted")
+        elif update.changes.expunged and not expunges:
+            view.dirty = True  # all of it later: sequence numbers must not shift now
+        else:
+            self.write(describe(view, update, uid))
+
+    def enter(self, view: View) -> None:
+        """Select the mailbox."""
+        self.leave()
+        self.view = view
+        self.site.watch.add(view.contents.mailbox, self.woken)
+        self._take_recent(view)
+
+    def leave(self) -> None:
+        """Select no mailbox."""
+        view, self.view = self.view, None
+        if view is not None:
+            self.site.watch.remove(view.contents.mailbox, self.woken)
+            self._take_recent(view)
+
+    def _take_recent(self, view: View) -> None:
+        """What this session has been told is \\Recent is so to no other (RFC 3501 2.3.2).
+
+        Written after the fact: two that come at the same time may both see it, which is allowed.
+        """
+        uids = view.contents.uids
+        if not view.read_only and uids and uids[-1] >= view.recent_to:
+            view.recent_to = uids[-1] + 1
+            mailbox = view.contents.mailbox
+            self.later(lambda: self.site.mailboxes.take_recent(mailbox))
+
+    def woken(self) -> None:
+        """Something happened in the selected mailbox: look at the next occasion, or now in IDLE."""
+        if self.view is not None:
+            self.view.dirty = True
+        if self.idle_since is not None:
+            self.stream.wake()
+
+    async def refresh(self) -> None:
+        """Look at what has changed without telling; for a view that is about to be left."""
+        update = await self.site.mailboxes.update(self.selected.contents)
+        if update is None:
+            self.leave()
+        else:
+            self.selected.contents = update.contents
+
+    # ------------------------------------------------------------------ what nobody waits for
+
+    def later(self, chore: Callable[[], Awaitable[None]]) -> None:
+        """Do it beside what follows; the connection ends only after it."""
+        guarded = _guard(chore)
+        try:
+            self._chores.create_task(guarded)
+        except RuntimeError:  # the house closes, and all sessions with it
+            guarded.close()
+
+
+async def _guard(chore: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await chore()
+    except TemporaryFailure as failure:
+        log.warning("a note about mail that was read is lost: %s", failure.reason)
+    except Exception:
+        log.exception("a chore of ours failed")

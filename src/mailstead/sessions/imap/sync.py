@@ -1,0 +1,173 @@
+"""The selected mailbox as the client knows it, and how changes are told (RFC 3501 section 5.2).
+
+A View goes from one state to the next only together with the responses that say so: sequence
+numbers mean the same on both sides.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from mailstead.model.flags import RETRIEVED, SYSTEM_FLAGS, format_flags
+from mailstead.model.mailbox import Mailbox
+from mailstead.protocol.imap import responses
+from mailstead.protocol.imap.numset import NumSet, select_seqnums, select_uids
+from mailstead.services.mailboxes.contents import Contents
+from mailstead.services.mailboxes.service import Update
+from mailstead.storage.messages import Ranges
+from mailstead.storage.store import WRITE_LIMIT
+
+_SHOWN = RETRIEVED - 1  # the bits that are flags of IMAP
+
+
+class NoSuchMessage(Exception):
+    """A sequence number that no message has: the command is BAD (RFC 3501 section 9)."""
+
+
+class View:
+    """The selected mailbox. Messages from UID `recent_from` on are \\Recent in this session."""
+
+    __slots__ = (
+        "contents",
+        "dirty",
+        "keywords",
+        "mailbox",
+        "read_only",
+        "recent_from",
+        "recent_to",
+    )
+
+    def __init__(
+        self, mailbox: Mailbox, contents: Contents, keywords: Iterable[str], read_only: bool
+    ) -> None:
+        self.mailbox, self.contents, self.read_only = mailbox, contents, read_only
+        self.recent_from: int = mailbox.first_recent
+        self.recent_to: int = mailbox.first_recent  # up to here the store knows
+        self.keywords = {name.lower(): name for name in keywords}
+        self.dirty = False
+
+    @property
+    def recent(self) -> int:
+        """How many messages are \\Recent."""
+        return len(self.contents.uids) - bisect_left(self.contents.uids, self.recent_from)
+
+    def select(self, numset: NumSet, uid: bool) -> list[tuple[int, int]]:
+        """Half-open ranges of indices; NoSuchMessage for a sequence number beyond the last."""
+        if uid:
+            return select_uids(self.contents.uids, numset)
+        try:
+            return select_seqnums(len(self.contents.uids), numset)
+        except ValueError as error:
+            raise NoSuchMessage(str(error)) from error
+
+    def ranges(self, spans: Iterable[tuple[int, int]]) -> Ranges:
+        """The ranges of UIDs that cover these ranges of indices."""
+        uids = self.contents.uids
+        return [(uids[start], uids[stop - 1]) for start, stop in spans]
+
+    def slices(self, spans: Iterable[tuple[int, int]]) -> list[Ranges]:
+        """The same, cut so that each slice covers at most WRITE_LIMIT messages."""
+        return [self.ranges(some) for some in cut(spans, WRITE_LIMIT)]
+
+
+def cut(spans: Iterable[tuple[int, int]], limit: int) -> list[list[tuple[int, int]]]:
+    """The ranges of indices in groups of at most `limit` messages."""
+    groups: list[list[tuple[int, int]]] = []
+    room = 0
+    for start, stop in spans:
+        while start < stop:
+            if not room:
+                groups.append([])
+                room = limit
+            end = min(stop, start + room)
+            groups[-1].append((start, end))
+            room -= end - start
+            start = end
+    return groups
+
+
+def to_spans(indices: Iterable[int]) -> list[tuple[int, int]]:
+    """Ascending indices as half-open ranges."""
+    spans: list[tuple[int, int]] = []
+    for index in indices:
+        if spans and spans[-1][1] == index:
+            spans[-1] = (spans[-1][0], index + 1)
+        else:
+            spans.append((index, index + 1))
+    return spans
+
+
+def describe(view: View, update: Update, uid: bool) -> bytes:
+    """The responses that bring the client from the view to the newest contents; moves the view."""
+    before = view.contents
+    gone = [i for one in update.changes.expunged if (i := before.find(one)) is not None]
+    pieces = [responses.expunge(index + 1 - n) for n, index in enumerate(gone)]
+    view.contents = update.contents
+    if len(view.contents.uids) > len(before.uids) - len(gone):
+        pieces.append(responses.exists(len(view.contents.uids)))
+        pieces.append(responses.recent(view.recent))
+    changed = [
+        row
+        for row in update.changes.rows
+        if (index := before.find(row.uid)) is not None
+        and ((before.flags[index] ^ row.flags) & _SHOWN or before.keywords[index] != row.keywords)
+    ]
+    pieces.append(new_keywords(view, (row.keywords for row in changed)))
+    pieces.append(flags_responses(view, view.contents.locate([row.uid for row in changed]), uid))
+    return b"".join(pieces)
+
+
+def new_keywords(view: View, keywords: Iterable[str]) -> bytes:
+    """FLAGS and PERMANENTFLAGS anew, if a keyword is none that the client has heard of."""
+    names = {name for words in set(keywords) for name in words.split()}
+    new = {name.lower(): name for name in sorted(names) if name.lower() not in view.keywords}
+    if not new:
+        return b""
+    view.keywords.update(new)
+    return flag_lists(view)
+
+
+def flag_lists(view: View) -> bytes:
+    """Which flags the mailbox knows, and which the client may change (RFC 3501 section 7.1)."""
+    names = [*sorted(SYSTEM_FLAGS), *view.keywords.values()]
+    permanent = "" if view.read_only else " ".join([*names, "\\*"])
+    said = "No flags can be changed" if view.read_only else "Flags that can be changed"
+    return responses.flags(names) + responses.ok(
+        responses.UNTAGGED, said, f"PERMANENTFLAGS ({permanent})"
+    )
+
+
+def flags_responses(view: View, indices: Sequence[int], uid: bool) -> bytes:
+    """`* 12 FETCH (FLAGS (\\Seen))` for each of the messages."""
+    shown = flags_column(view.contents, indices, view.recent_from)
+    if uid:
+        uids = view.contents.uids
+        rows = zip([i + 1 for i in indices], [uids[i] for i in indices], shown, strict=True)
+        return b"".join([b"* %d FETCH (UID %d FLAGS (%b))\r\n" % row for row in rows])
+    rows_ = zip([i + 1 for i in indices], shown, strict=True)
+    return b"".join([b"* %d FETCH (FLAGS (%b))\r\n" % row for row in rows_])
+
+
+def flags_column(contents: Contents, indices: Sequence[int], recent_from: int) -> list[bytes]:
+    """The flags of each message, as they stand between the parentheses."""
+    system = pick(contents.flags, indices)
+    keywords = pick(contents.keywords, indices)
+    border = bisect_left(contents.uids, recent_from)
+    if not indices or indices[-1] < border:  # indices ascend
+        return list(map(_shown, system, keywords))
+    return [
+        _shown(bits, words, index >= border)
+        for bits, words, index in zip(system, keywords, indices, strict=True)
+    ]
+
+
+def pick(values: Sequence[int] | Sequence[str], indices: Sequence[int]) -> Sequence[object]:
+    """The values at these indices."""
+    if isinstance(indices, range) and indices.step == 1:
+        return values[indices.start : indices.stop]
+    return [values[index] for index in indices]
+
+
+@lru_cache(maxsize=4096)
+def _shown(system: int, keywords: str, recent: bool = False) -> bytes:
+    return format_flags(system & _SHOWN, keywords, recent).encode("ascii", "replace")
