@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,18 +15,24 @@ ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("MAILSTEAD_SHARED", ROOT.parent / "shared"))
 
 
-def missing(what: str) -> None:
+def _missing(what: str) -> None:
     """Skip for want of outside data or programs; with CI=true that is a failure."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what} is missing; run script/ci-setup")
     pytest.skip(f"{what} is missing; run script/ci-setup")
 
 
+@pytest.fixture
+def missing() -> Callable[[str], None]:
+    """Call it with what is not there."""
+    return _missing
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of outside data (corpora, vectors, benchmark), or a skip."""
     if not SHARED.is_dir():
-        missing(f"the folder of outside data, {SHARED}")
+        _missing(f"the folder of outside data, {SHARED}")
     return SHARED
 
 

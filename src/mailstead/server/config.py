@@ -147,12 +147,12 @@ def _check_keys(path: Path, text: str, table: dict[str, Any], kind: Any, where: 
             hint = f"did you mean {where}{nearest[0]}?" if nearest else f"known: {', '.join(known)}"
             line = _line_of(text, key)
             raise ConfigError(f"{path}:{line}: there is no setting {where}{key}; {hint}")
-        inner = _TABLES.get(key)
+        inner = TABLES.get(key)
         if isinstance(value, dict) and inner is not None and not where:
             _check_keys(path, text, value, inner, f"{key}.")
 
 
-_TABLES = {"listen": Listen, "tls": Tls, "limits": Limits, "dns": Dns, "smarthost": Smarthost}
+TABLES = {"listen": Listen, "tls": Tls, "limits": Limits, "dns": Dns, "smarthost": Smarthost}
 
 
 def _line_of(text: str, key: str) -> int:

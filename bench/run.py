@@ -1,0 +1,152 @@
+"""Start both servers, measure them in turn with the harness, stop them. See bench/run."""
+
+import argparse
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from mailstead.model.address import Domain, parse_address
+from mailstead.server.config import Config, Listen, format_toml
+from mailstead.server.wiring import open_house
+from mailstead.services.accounts import hash_password
+from mailstead.storage import accounts
+from mailstead.storage.store import Tx
+
+ROOT = Path(__file__).parent.parent
+OFFSET = 1000  # our ports, beside the peer's
+USERS = 100
+STEPS = (
+    "ingest_20x10,ingest_20x1,ingest_1x100,ingest_4rcpt,ingest_starttls_20x10,relay_10x10,append_1,"
+    "append_20,preload,read,clients_1,clients_20,login_10,login_tls_10,idle_100"
+)
+NOT_YET = "SORT,THREAD=REFERENCES"  # capabilities that the read step may miss
+START_TIMEOUT = 30.0  # seconds
+
+
+def main() -> None:
+    """Measure and print the table."""
+    options = parse_arguments()
+    harness = Path(os.environ.get("BENCH_DIR", ROOT.parent / "shared/bench"))
+    if not (harness / "pair.py").is_file():
+        sys.exit(f"no benchmark harness in {harness}; set BENCH_DIR")
+    with ExitStack() as stack:
+        ours = stack.enter_context(our_server(options.data))
+        peer = stack.enter_context(peer_server(harness, options.peer))
+        common = ["--runs", str(options.runs), "--only", options.only]
+        common += ["--out", options.out] if options.out else []
+        b = f"--port-offset {OFFSET} --server-pid {ours} --allow-missing {NOT_YET}"
+        if peer:
+            a = " ".join(f"--server-pid {pid}" for pid in peer) + f" --allow-missing {NOT_YET}"
+            command = ["pair.py", "--a", a, "--b", b, "--a-name", "peer", "--b-name", "mailstead"]
+        else:
+            print("Postfix and Dovecot are not here (or this is not root): our figures alone.")
+            out = options.out or tempfile.mkstemp(".jsonl")[1]
+            command = ["suite.py", "--name", "mailstead", "--out", out, *b.split()]
+            common = common[:4]
+        run = subprocess.run([sys.executable, *command, *common], cwd=harness, check=False)
+    sys.exit(run.returncode)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Mailstead beside Postfix + Dovecot")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", default=STEPS, help="steps of the harness, comma separated")
+    parser.add_argument("--peer", default="default", choices=["default", "tuned", "fast", "none"])
+    parser.add_argument("--out", help="JSON lines are appended here")
+    parser.add_argument("--data", type=Path, help="where our data lies while measuring")
+    return parser.parse_args()
+
+
+@contextmanager
+def our_server(data: Path | None) -> Iterator[int]:
+    """Mailstead with the accounts of the harness; its process id."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=data or ROOT.parent))
+    try:
+        config = our_config(folder)
+        (folder / "mailstead.toml").write_text(format_toml(config))
+        asyncio.run(populate(config))
+        program = [sys.executable, "-m", "mailstead", "--config", str(folder / "mailstead.toml")]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen([*program, "serve"], stderr=log)
+        try:
+            wait_until_ready(process, folder / "log")
+            yield process.pid
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Come back when the IMAP port answers; leave if the server ended instead."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", 2143 + OFFSET), 1):
+            return
+        time.sleep(0.05)
+    sys.exit(f"our server did not start: {log.read_text('utf-8', 'replace')[-2000:]}")
+
+
+def our_config(folder: Path) -> Config:
+    """The ports of the harness plus OFFSET, and the route to its sink."""
+
+    def at(port: int) -> tuple[str, ...]:
+        return (f"127.0.0.1:{port + OFFSET}",)
+
+    return Config(
+        hostname="mx.bench.test",
+        database=f"sqlite://{folder / 'mailstead.db'}",
+        listen=Listen(at(2525), at(2587), at(2465), at(2143), at(2993)),
+        routes={"sink.test": f"127.0.0.1:{2599 + OFFSET}"},
+        loopback_clear_text=True,
+    )
+
+
+async def populate(config: Config) -> None:
+    """The domain and the accounts that the harness uses."""
+    password = hash_password("secret")
+
+    def work(tx: Tx) -> None:
+        organisation = accounts.create_organisation(tx, "bench")
+        accounts.create_domain(tx, organisation, Domain("bench.test"))
+        for number in range(USERS):
+            accounts.create_account(tx, parse_address(f"user{number}@bench.test"), password)
+
+    async with open_house(config, lambda trace, entries: None) as house:
+        await house.store.write(work)
+
+
+@contextmanager
+def peer_server(harness: Path, variant: str) -> Iterator[list[int]]:
+    """Postfix + Dovecot with the harness' own set-up; their process ids, or none."""
+    there = shutil.which("postfix") and shutil.which("dovecot") and os.geteuid() == 0
+    if not there or variant == "none":
+        yield []
+        return
+    script = harness / "peers/postfix-dovecot.sh"
+
+    def peer(*words: str) -> str:
+        run = subprocess.run([script, *words], check=True, stdout=subprocess.PIPE, text=True)
+        return run.stdout
+
+    peer("setup", "maildir", variant, "plain")
+    peer("start")
+    try:
+        yield [int(word) for word in peer("pids").split()]
+    finally:
+        peer("wipe")
+
+
+if __name__ == "__main__":
+    main()
