@@ -149,6 +149,23 @@ def _due_rows(tx: Tx, limit: int, shut_lanes: Sequence[str]) -> list[tuple[Any, 
     )
 
 
+def renew(tx: Tx, ids: Sequence[QueueId], lease: timedelta) -> None:
+    """Keep claimed recipients for the length of another lease."""
+    until = to_micros(tx.now + lease)
+    tx.many(
+        "UPDATE queue SET lease = :until, due = :until WHERE id = :id AND lease IS NOT NULL",
+        [{"id": id_, "until": until} for id_ in ids],
+    )
+
+
+def give_back(tx: Tx, ids: Sequence[QueueId]) -> None:
+    """Let claimed recipients be due at once, as if nobody had claimed them."""
+    tx.many(
+        "UPDATE queue SET lease = NULL, due = :now WHERE id = :id AND lease IS NOT NULL",
+        [{"id": id_, "now": to_micros(tx.now)} for id_ in ids],
+    )
+
+
 def next_due(tx: Tx, shut_lanes: Sequence[str] = ()) -> datetime | None:
     """When the next recipient that is not held is due."""
     shut = {f"lane{number}": lane for number, lane in enumerate(shut_lanes)}
@@ -184,9 +201,9 @@ def get_outgoing(tx: Tx, outgoing: OutgoingId) -> Outgoing:
     )
 
 
-def get_header(tx: Tx, outgoing: OutgoingId) -> bytes:
-    """The header of a message in the queue."""
-    header: bytes = tx.value("SELECT header FROM outgoing WHERE id = :id", id=outgoing)
+def find_header(tx: Tx, outgoing: OutgoingId) -> bytes | None:
+    """The header of a message, or None if it has left the queue."""
+    header: bytes | None = tx.value("SELECT header FROM outgoing WHERE id = :id", id=outgoing)
     return header
 
 

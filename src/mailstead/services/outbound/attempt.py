@@ -1,0 +1,274 @@
+"""One attempt to pass a message on: host after host until every recipient has an answer.
+
+The next host is asked after a failure to connect, a refusing greeting or EHLO, a loss before the
+final dot, and a 4yz to MAIL, RCPT or DATA. It is not asked after a 5yz to them, after words about
+rates and blocks (`slow`), and when the outcome is unknown. Opportunistic TLS that fails (RFC 7435):
+other hosts first, then the same one in clear from the second attempt on.
+Holds: never raises for what peers or the network do; a recipient gets exactly one outcome.
+"""
+
+import asyncio
+from collections.abc import Generator
+from datetime import timedelta
+from typing import TypeVar
+
+import msgspec
+
+from mailstead.model.address import Address, Domain
+from mailstead.model.dns import Answer, Question
+from mailstead.model.entries import HostTried
+from mailstead.model.envelope import Envelope
+from mailstead.model.errors import TemporaryFailure
+from mailstead.model.reply import Reply
+from mailstead.model.world import Resolver
+from mailstead.protocol.smtp.client import (
+    MessageFacts,
+    Outcomes,
+    RecipientOutcome,
+    Stage,
+    deliver,
+)
+from mailstead.protocol.smtp.replies import CONNECTION_LOST, GARBLED
+from mailstead.services.outbound.classify import Kind, classify, slows
+from mailstead.services.outbound.connect import Connection, Dialer, Pieces, Target, Trouble
+from mailstead.services.outbound.pool import Key, Pool
+from mailstead.services.outbound.retry import Deferred, Failed, Outcome, Relayed
+from mailstead.services.outbound.route import Hosts, Lookup, Security, Way
+
+T = TypeVar("T")
+
+ADDRESSES_LIMIT = 5  # of one attempt
+SESSIONS_LIMIT = 2  # past EHLO, of one attempt
+TRANSACTIONS_LIMIT = 20  # of one session, for recipients that were too many at once
+ATTEMPT_LIMIT = timedelta(hours=2)  # all together; a trickling peer must not hold a slot for ever
+
+
+class Errand(msgspec.Struct, frozen=True):
+    """What is to be passed on, and by which way."""
+
+    key: Key  # of connections that may be shared
+    domain: Domain
+    reverse_path: Address | None
+    recipients: tuple[Address, ...]
+    facts: MessageFacts
+    pieces: Pieces
+    way: Way
+    again: bool  # not the first attempt
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """What came of it: one outcome per recipient, the hosts in the order they were tried."""
+
+    outcomes: dict[Address, Outcome]
+    hosts: tuple[HostTried, ...] = ()
+    route: str = ""
+    slow: bool = False  # leave the site alone for a while
+
+
+async def attempt(
+    errand: Errand, hosts: Lookup[Hosts | Reply], resolver: Resolver, dialer: Dialer, pool: Pool
+) -> Attempt:
+    """Try once; `hosts` is the question where to, asked only if no connection lies ready."""
+    run = _Run(errand, dialer, pool)
+    try:
+        async with asyncio.timeout(ATTEMPT_LIMIT.total_seconds()):
+            await run.go(hosts, resolver)
+    except TimeoutError:
+        run.break_off("The attempt took too long and was given up", unknown=True)
+    except TemporaryFailure as failure:
+        run.break_off(failure.reason, unknown=False)
+    finally:
+        hosts.close()
+    return run.result()
+
+
+async def answer(lookup: Generator[Question, Answer, T], resolver: Resolver) -> T:
+    """The lookup's result, its questions answered by the DNS."""
+    try:
+        question = next(lookup)
+        while True:
+            question = lookup.send(await resolver.ask(question))
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+class _Run:
+    def __init__(self, errand: Errand, dialer: Dialer, pool: Pool) -> None:
+        self.errand, self.dialer, self.pool = errand, dialer, pool
+        self.settled: dict[Address, Outcome] = {}
+        self.waiting: dict[Address, Deferred] = {}  # said no for now by a host asked before
+        self.pending = list(errand.recipients)
+        self.last = Deferred(Reply(451, "4.4.1", "No host could be tried"))
+        self.tried: list[HostTried] = []
+        self.route = errand.way.name
+        self.addresses = self.sessions = 0
+        self.stopped = self.slow = False
+
+    # ------------------------------------------------------------------ the course of it
+
+    async def go(self, hosts: Lookup[Hosts | Reply], resolver: Resolver) -> None:
+        """Connections that lie ready first, then host after host."""
+        while not self._enough() and (idle := self.pool.take(self.errand.key)):
+            await self._converse(idle, reused=True)
+        if self._enough():
+            return
+        found = await answer(hosts, resolver)
+        if isinstance(found, Reply):
+            self._settle_all(found)
+            return
+        self.route = found.route
+        await self._try_all(_targets(found))
+
+    async def _try_all(self, targets: list[Target]) -> None:
+        without_tls = [
+            target
+            for target in targets
+            if not self._enough() and await self._try(target, clear=False)
+        ]
+        opportunistic = self.errand.way.security is Security.OPPORTUNISTIC
+        if self.errand.again and opportunistic and not self.errand.way.login:
+            for target in without_tls:
+                if not self._enough():
+                    await self._try(target, clear=True)
+
+    async def _try(self, target: Target, clear: bool) -> bool:
+        """Try one address; whether it was only TLS that failed."""
+        self.addresses += 1
+        dialed = await self.dialer.dial(target, self.errand.way, clear)
+        if isinstance(dialed, Trouble):
+            self.tried.append(_host_tried(target, dialed.reached, dialed.said, dialed.tls))
+            self.last = Deferred(dialed.reply, target.host)
+            self._slow_down(dialed.reply)
+            return dialed.tls_failed
+        await self._converse(dialed, reused=False)
+        return False
+
+    async def _converse(self, connection: Connection, reused: bool) -> None:
+        """As many transactions as the recipients need; then the connection is free for others."""
+        try:
+            for number in range(TRANSACTIONS_LIMIT):
+                outcomes = await self._transact(connection)
+                if number == 0 and reused and _died_before(outcomes):
+                    await connection.close()
+                    return
+                self._take(connection, outcomes)
+                if not self._crowded_out(outcomes, connection):
+                    break
+        except BaseException:
+            connection.stream.abort()
+            raise
+        self.sessions += 1
+        self.addresses += reused
+        await self.pool.give(self.errand.key, connection)
+
+    async def _transact(self, connection: Connection) -> Outcomes:
+        connection.messages += 1
+        envelope = Envelope(self.errand.reverse_path, tuple(self.pending))
+        dialogue = deliver(envelope, self.errand.facts, connection.capabilities)
+        return await connection.perform(dialogue, self.errand.pieces)
+
+    def _enough(self) -> bool:
+        return (
+            self.stopped
+            or not self.pending
+            or self.addresses >= ADDRESSES_LIMIT
+            or self.sessions >= SESSIONS_LIMIT
+        )
+
+    # ------------------------------------------------------------------ what was said
+
+    def _take(self, connection: Connection, outcomes: Outcomes) -> None:
+        host = connection.target.host
+        for recipient, outcome in outcomes.items():
+            settled = _outcome(outcome, host)
+            if isinstance(settled, Deferred) and not settled.unknown:
+                self.waiting[recipient] = self.last = settled
+                self._slow_down(outcome.reply)
+            else:
+                self.settled[recipient] = settled
+        self.pending = [one for one in self.pending if one not in self.settled]
+        furthest = max(outcomes.values(), key=_depth)
+        said = str(furthest.reply)
+        if furthest.reply == CONNECTION_LOST and connection.trouble:
+            said = connection.trouble
+        reached = "ehlo" if furthest.stage is Stage.LOCAL else furthest.stage.value
+        target, tls = connection.target, connection.stream.tls
+        self.tried.append(_host_tried(target, reached, said, tls))
+
+    def _slow_down(self, reply: Reply) -> None:
+        if slows(reply):
+            self.slow = self.stopped = True
+
+    def _crowded_out(self, outcomes: Outcomes, connection: Connection) -> bool:
+        """Whether some were only too many, and others not: they go in the next transaction."""
+        crowded = [one for one in self.pending if _too_many(outcomes[one])]
+        return bool(crowded) and len(crowded) < len(outcomes) and self._may_go_on(connection)
+
+    def _may_go_on(self, connection: Connection) -> bool:
+        limit = connection.capabilities.mail_limit
+        return connection.open and not self.stopped and not 0 < limit <= connection.messages
+
+    def _settle_all(self, reply: Reply) -> None:
+        outcome: Outcome = Failed(reply) if reply.permanent else Deferred(reply)
+        self.settled |= dict.fromkeys(self.pending, outcome)
+        self.pending = []
+
+    def break_off(self, why: str, unknown: bool) -> None:
+        """The attempt ended before its time; who has no outcome yet waits."""
+        reply = Reply(451, "4.3.0", why)
+        self.settled |= dict.fromkeys(self.pending, Deferred(reply, unknown=unknown))
+        self.pending = []
+
+    def result(self) -> Attempt:
+        """Everything together."""
+        left = {one: self.waiting.get(one, self.last) for one in self.pending}
+        return Attempt(self.settled | left, tuple(self.tried), self.route, self.slow)
+
+
+def _targets(found: Hosts) -> list[Target]:
+    return [
+        Target(host.name, address, found.port, host.preference)
+        for host in found.hosts
+        for address in host.addresses
+    ]
+
+
+def _host_tried(target: Target, reached: str, said: str, tls: str) -> HostTried:
+    return HostTried(
+        host=target.host,
+        address=target.address,
+        reached=reached,
+        said=said,
+        tls=tls,
+        preference=target.preference,
+    )
+
+
+def _outcome(outcome: RecipientOutcome, host: str) -> Outcome:
+    if outcome.delivered:
+        return Relayed(outcome.reply, host)
+    # A garbled answer to the final dot leaves as much open as none.
+    if outcome.unknown or (outcome.stage is Stage.END and outcome.reply == GARBLED):
+        return Deferred(outcome.reply, host, unknown=True)
+    if outcome.reply.permanent and not _too_many(outcome):
+        return Failed(outcome.reply, host)
+    return Deferred(outcome.reply, host)
+
+
+def _too_many(outcome: RecipientOutcome) -> bool:
+    """RFC 5321 section 4.5.3.1.10: the rest is sent in another transaction."""
+    early = outcome.stage in (Stage.LOCAL, Stage.RCPT)
+    return early and classify(outcome.reply) is Kind.TOO_MANY_RECIPIENTS
+
+
+_DEPTHS = {stage: depth for depth, stage in enumerate(Stage)}
+
+
+def _depth(outcome: RecipientOutcome) -> int:
+    return _DEPTHS[outcome.stage]
+
+
+def _died_before(outcomes: Outcomes) -> bool:
+    """A connection that lay idle is gone: closed, or said goodbye with 421 instead of an answer."""
+    return all(one.stage is Stage.MAIL and one.reply.code == 421 for one in outcomes.values())

@@ -1,0 +1,327 @@
+"""One connection to another server: made, secured, and driven through dialogues.
+
+Time limits are those of RFC 5321 section 4.5.3.2. Whatever breaks becomes replies.CONNECTION_LOST
+inside a dialogue, or a Trouble while the session is being set up; nothing is raised for what a peer
+or the network does. Not here: which host, and what an outcome means (attempt).
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import msgspec
+
+from mailstead.model.address import parse_domain
+from mailstead.model.reply import Reply
+from mailstead.model.world import Network, Stream
+from mailstead.net.tls import TlsStream, opportunistic_context, verifying_context
+from mailstead.protocol.smtp import replies
+from mailstead.protocol.smtp.client import (
+    Batch,
+    Capabilities,
+    Content,
+    Dialogue,
+    Request,
+    Stuffer,
+    Upgrade,
+    authenticate,
+    hello,
+    start_tls,
+)
+from mailstead.protocol.smtp.replies import CONNECTION_LOST, ReplyReader
+from mailstead.services.outbound.route import Security, Way
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT = timedelta(seconds=30)
+HANDSHAKE_TIMEOUT = timedelta(minutes=1)
+GREETING_TIMEOUT = timedelta(minutes=5)  # RFC 5321 section 4.5.3.2.1
+COMMAND_TIMEOUT = timedelta(minutes=5)  # sections 4.5.3.2.2 and 4.5.3.2.3, and all others
+DATA_TIMEOUT = timedelta(minutes=2)  # section 4.5.3.2.4
+BLOCK_TIMEOUT = timedelta(minutes=3)  # section 4.5.3.2.5
+END_TIMEOUT = timedelta(minutes=10)  # section 4.5.3.2.6
+QUIT_TIMEOUT = timedelta(seconds=5)  # courtesy
+
+# A small message goes out with its final dot in one write; a bigger one block by block.
+BLOCK_SIZE = 64 * 1024
+
+_LIMITS = {b"DATA": DATA_TIMEOUT, b".\r\n": END_TIMEOUT, b"QUIT": QUIT_TIMEOUT}
+
+Pieces = Callable[[], AsyncIterator[bytes]]
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One address of one host."""
+
+    host: str
+    address: str
+    port: int
+    preference: int = -1
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """Why there is no session: how far it came, and what was said or what broke."""
+
+    reached: str  # as entries.HostTried has it
+    reply: Reply
+    said: str
+    tls_failed: bool = False  # in the clear it might work
+    tls: str = ""
+
+
+class Connection:
+    """A session with one server; between `deliver`s it may be kept for the next message."""
+
+    def __init__(self, stream: Stream, target: Target) -> None:
+        self.stream, self.target = stream, target
+        self.capabilities = Capabilities()
+        self.messages = 0  # transactions begun
+        self.trouble = ""  # what broke the connection
+        self.open = True  # false once it broke or the peer said 421
+        self.until = 0.0  # loop time up to which it may lie idle
+        self._start()
+
+    def _start(self) -> None:
+        self._reader = ReplyReader()
+        self._replies: deque[Reply] = deque()
+        self._held = b""  # content that leaves with the next command
+
+    async def greeting(self) -> Reply:
+        """What the server says first."""
+        return await self._reply(GREETING_TIMEOUT)
+
+    async def perform(self, dialogue: Dialogue[T], pieces: Pieces | None = None) -> T:
+        """The dialogue's result; `pieces` is the content, should it be asked for."""
+        try:
+            request = next(dialogue)
+            while True:
+                request = dialogue.send(await self._answer(request, pieces))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _answer(self, request: Request, pieces: Pieces | None) -> list[Reply]:
+        match request:
+            case Batch(commands):
+                return await self._batch(commands)
+            case Content():
+                assert pieces is not None
+                return await self._content(pieces)
+            case Upgrade():
+                return []  # the last request of `start_tls`: the dialer does it next
+
+    async def _batch(self, commands: tuple[bytes, ...]) -> list[Reply]:
+        held, self._held = self._held, b""
+        self.stream.send(held + b"".join(commands))
+        return [await self._reply(_LIMITS.get(one[:4], COMMAND_TIMEOUT)) for one in commands]
+
+    async def _reply(self, limit: timedelta) -> Reply:
+        if not self._replies:
+            await self._read(limit)
+        if not self._replies:
+            return CONNECTION_LOST
+        reply = self._replies.popleft()
+        if reply.code == 421:
+            self.open = False
+        return reply
+
+    async def _read(self, limit: timedelta) -> None:
+        """Wait for the next reply, however slowly it comes, but no longer than the limit."""
+        if self.trouble:
+            return
+        try:
+            async with asyncio.timeout(limit.total_seconds()):
+                while not self._replies:
+                    data = await self.stream.receive()
+                    if data == b"":
+                        raise ConnectionResetError("the other side closed the connection")
+                    self._replies += self._reader.receive(data or b"")
+        except TimeoutError:
+            self._break(f"no answer within {int(limit.total_seconds())} s")
+        except ConnectionError as error:
+            self._break(str(error) or "the connection broke")
+
+    async def _content(self, pieces: Pieces) -> list[Reply]:
+        stuffer = Stuffer()
+        held = b""
+        async for piece in pieces():
+            held += stuffer.take(piece)
+            if len(held) > BLOCK_SIZE:
+                if not await self._send_block(held):
+                    return [CONNECTION_LOST]
+                held = b""
+        self._held = held + stuffer.end()
+        return []
+
+    async def _send_block(self, data: bytes) -> bool:
+        try:
+            async with asyncio.timeout(BLOCK_TIMEOUT.total_seconds()):
+                self.stream.send(data)
+                await self.stream.flush()
+        except TimeoutError:
+            self._break("the other side took no more of the message")
+        except ConnectionError as error:
+            self._break(str(error) or "the connection broke")
+        return not self.trouble
+
+    def _break(self, trouble: str) -> None:
+        self.trouble, self.open = trouble, False
+        self.stream.abort()
+
+    def secured(self, stream: Stream) -> None:
+        """From here on inside TLS; what came in the clear is forgotten (RFC 3207 section 4.2)."""
+        self.stream = stream
+        self._start()
+
+    async def quit(self) -> None:
+        """Say goodbye without waiting for an answer, and close."""
+        self.stream.send(b"QUIT\r\n")
+        await self.close()
+
+    async def close(self) -> None:
+        """Close; a peer that takes nothing any more is dropped."""
+        self.open = False
+        try:
+            async with asyncio.timeout(QUIT_TIMEOUT.total_seconds()):
+                await self.stream.close()
+        except (TimeoutError, ConnectionError):
+            self.stream.abort()
+
+
+class Dialer:
+    """Makes connections: TCP, greeting, EHLO, TLS and log-in as the way asks for."""
+
+    def __init__(
+        self,
+        network: Network,
+        hostname: str,
+        verifying: ssl.SSLContext | None = None,
+        opportunistic: ssl.SSLContext | None = None,
+    ) -> None:
+        self._network, self._hostname = network, hostname
+        self._opportunistic = opportunistic or opportunistic_context()
+        self._verifying = verifying or verifying_context()
+
+    async def dial(self, target: Target, way: Way, clear: bool = False) -> Connection | Trouble:
+        """A session ready for MAIL; with `clear`, without the TLS that would only be a bonus."""
+        connected = await self._connect(target)
+        if isinstance(connected, Trouble):
+            return connected
+        try:
+            trouble = await self._set_up(connected, way, clear)
+        except BaseException:
+            connected.stream.abort()
+            raise
+        if trouble is None:
+            return connected
+        await connected.quit()
+        return msgspec.structs.replace(trouble, tls=connected.stream.tls)
+
+    async def _connect(self, target: Target) -> Connection | Trouble:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT.total_seconds()):
+                stream = await self._network.connect(target.address, target.port)
+        except TimeoutError:
+            return _no_connection(target, "no answer to the connection")
+        except OSError as error:
+            return _no_connection(target, error.strerror or str(error))
+        return Connection(stream, target)
+
+    async def _set_up(self, connection: Connection, way: Way, clear: bool) -> Trouble | None:
+        implicit = way.security is Security.IMPLICIT
+        if implicit and (failed := await self._secure(connection, way)):
+            return failed
+        greeting = await connection.greeting()
+        if not _positive(greeting):
+            return _refused("greeting", greeting, connection)
+        if trouble := await self._hello(connection):
+            return trouble
+        if (
+            not clear
+            and not connection.stream.tls
+            and (no := await self._start_tls(connection, way))
+        ):
+            return no
+        return await self._log_in(connection, way) if way.login else None
+
+    async def _hello(self, connection: Connection) -> Trouble | None:
+        offered = await connection.perform(hello(self._hostname))
+        if isinstance(offered, Reply):
+            return _refused("ehlo", offered, connection)
+        connection.capabilities = offered
+        return None
+
+    async def _start_tls(self, connection: Connection, way: Way) -> Trouble | None:
+        """TLS if it is offered; trouble if it is not but has to be, or if it fails."""
+        if way.security is Security.NONE:
+            return None
+        if not connection.capabilities.offers("STARTTLS"):
+            if way.security is Security.OPPORTUNISTIC:
+                return None
+            return _refused("starttls", _NO_STARTTLS, connection)
+        reply = await connection.perform(start_tls())
+        if reply.code != 220:
+            return _refused("starttls", reply, connection, tls_failed=True)
+        return await self._secure(connection, way) or await self._hello(connection)
+
+    async def _secure(self, connection: Connection, way: Way) -> Trouble | None:
+        verified = way.security is not Security.OPPORTUNISTIC
+        context = self._verifying if verified else self._opportunistic
+        name = _server_name(connection.target.host, verified)
+        secured = TlsStream(connection.stream, context, False, name)
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT.total_seconds()):
+                await secured.handshake()
+        except TimeoutError:
+            return _tls_trouble("no answer to the TLS handshake")
+        except (ConnectionError, ssl.SSLError) as error:
+            return _tls_trouble(str(error) or "the connection broke")
+        connection.secured(secured)
+        return None
+
+    async def _log_in(self, connection: Connection, way: Way) -> Trouble | None:
+        # The last line of defence: configuration and Way agree already (RFC 4954 section 4).
+        if not connection.stream.tls:
+            return _refused("auth", _NO_STARTTLS, connection)
+        offered = connection.capabilities.auth
+        reply = await connection.perform(authenticate(offered, way.login, way.password))
+        return None if reply.code == 235 else _refused("auth", reply, connection)
+
+
+_NO_STARTTLS = Reply(454, "4.7.4", "The server offers no TLS, which is needed here")
+
+
+def _positive(reply: Reply) -> bool:
+    return 200 <= reply.code < 300
+
+
+def _server_name(host: str, verified: bool) -> str | None:
+    """The name to ask for; one that the DNS made up and that is none is left out."""
+    if verified:
+        return host
+    try:
+        return None if host.startswith("[") else parse_domain(host)
+    except ValueError:
+        return None
+
+
+def _no_connection(target: Target, said: str) -> Trouble:
+    text = f"No connection to {target.host} [{target.address}]: {said}"
+    return Trouble("connect", Reply(451, "4.4.1", text), said)
+
+
+def _tls_trouble(said: str) -> Trouble:
+    return Trouble("starttls", Reply(454, "4.7.5", f"TLS failed: {said}"), said, tls_failed=True)
+
+
+def _refused(
+    reached: str, reply: Reply, connection: Connection, tls_failed: bool = False
+) -> Trouble:
+    """What the server said, or what broke while it should have said something."""
+    if reply == replies.CONNECTION_LOST and connection.trouble:
+        reply = Reply(451, "4.4.2", f"The connection broke: {connection.trouble}")
+        return Trouble(reached, reply, connection.trouble, tls_failed)
+    return Trouble(reached, reply, str(reply), tls_failed)

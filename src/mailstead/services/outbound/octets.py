@@ -1,0 +1,67 @@
+"""The octets of queued messages on their way out: header and small bodies at once, big ones in
+pieces as the peer takes them. Owns nothing: the store keeps the octets until the last recipient
+has left the queue.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from mailstead.model.envelope import BodyType
+from mailstead.protocol.smtp.client import MessageFacts
+from mailstead.storage import blobs, queue
+from mailstead.storage.queue import Job, Outgoing
+from mailstead.storage.store import Store, Tx
+
+PREFETCH_LIMIT = 64 * 1024  # octets of a body that are read together with its header
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A job with its message's header, and its body if that is small."""
+
+    job: Job
+    header: bytes
+    body: bytes | None
+
+
+def load(tx: Tx, jobs: Sequence[Job]) -> list[Loaded]:
+    """All that is needed to begin with these jobs, in one read; not those dropped meanwhile."""
+    return [loaded for job in jobs if (loaded := _load(tx, job))]
+
+
+def _load(tx: Tx, job: Job) -> Loaded | None:
+    header = queue.find_header(tx, job.outgoing.id)
+    if header is None:
+        return None
+    stored = job.outgoing.body
+    body = blobs.read(tx, stored) if stored.size <= PREFETCH_LIMIT else None
+    return Loaded(job, header, body)
+
+
+def facts_of(loaded: Loaded) -> MessageFacts:
+    """What the peer is told about the message before it comes."""
+    outgoing = loaded.job.outgoing
+    return MessageFacts(
+        size=len(loaded.header) + outgoing.body.size,
+        eight_bit=_eight_bit(outgoing, loaded),
+        # Raw 8-bit header fields without SMTPUTF8 are sloppy, not internationalised: they go on.
+        utf8_header=outgoing.smtputf8 and not loaded.header.isascii(),
+    )
+
+
+def _eight_bit(outgoing: Outgoing, loaded: Loaded) -> bool:
+    if outgoing.body_type is not BodyType.SEVEN_BIT or not loaded.header.isascii():
+        return True
+    return loaded.body is not None and not loaded.body.isascii()
+
+
+async def pieces(store: Store, loaded: Loaded) -> AsyncIterator[bytes]:
+    """Header and body, in pieces of a size that does no harm."""
+    if loaded.body is not None:
+        yield loaded.header + loaded.body
+        return
+    yield loaded.header
+    stored = loaded.job.outgoing.body
+    for start in range(0, stored.size, blobs.PART_SIZE):
+        end = start + blobs.PART_SIZE
+        yield await store.read(lambda tx, at=start, to=end: blobs.read(tx, stored, at, to))  # type: ignore[misc]

@@ -1,0 +1,304 @@
+"""The outbound queue: which recipient is tried when, and what came of it.
+
+Owns: the waiting -> claimed -> done states in storage.queue. Nobody else changes them.
+Not here: where to connect (route), how to talk (attempt), when to try again (retry).
+Holds: a recipient leaves the queue only in the transaction that records its outcome; a job that
+fails by our own fault is logged, stays claimed until its lease ends, and stops nothing else.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TypeVar
+
+import msgspec
+
+from mailstead.model.address import Address, Domain, parse_address
+from mailstead.model.errors import Refusal, TemporaryFailure
+from mailstead.model.numbers import QueueId
+from mailstead.model.reply import Reply
+from mailstead.model.world import Endpoint, World
+from mailstead.services.outbound.attempt import Attempt, Errand, attempt
+from mailstead.services.outbound.bounce import Bounces, Event, plain_plan, wakes_of
+from mailstead.services.outbound.connect import Dialer
+from mailstead.services.outbound.lanes import Lanes
+from mailstead.services.outbound.octets import Loaded, facts_of, load, pieces
+from mailstead.services.outbound.pool import Pool
+from mailstead.services.outbound.record import events_of
+from mailstead.services.outbound.retry import Failed
+from mailstead.services.outbound.route import Smarthost, choose_way, find_hosts
+from mailstead.services.outbound.targets import Targets, parse_networks
+from mailstead.services.watch import Watch
+from mailstead.storage import queue
+from mailstead.storage.plan import Plan, Postpone
+from mailstead.storage.store import WRITE_LIMIT, Store
+
+LEASE = timedelta(minutes=30)
+RENEWAL = timedelta(minutes=10)
+CLAIM_LIMIT = 200  # recipients at once
+JOB_LIMIT = 100  # recipients of one job: one transaction (RFC 5321 section 4.5.3.1.8)
+WAITING_LIMIT = 400  # jobs claimed but not begun
+SLOW_PAUSE = timedelta(minutes=5)  # for a lane whose site said that we are too fast, or blocked
+TROUBLE_PAUSE = timedelta(seconds=10)  # while the store cannot be used
+RECORD_TRIES = 60  # to write down an outcome, that long apart
+GRACE = timedelta(seconds=30)  # for running attempts, when the service ends
+
+T = TypeVar("T")
+
+log = logging.getLogger("mailstead.outbound")
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What the operator says about outgoing mail."""
+
+    hostname: str
+    routes: Mapping[str, Endpoint] = {}  # "example.net", "*.example.net", "*"
+    smarthost: Smarthost | None = None
+    allowed_targets: tuple[str, ...] = ()  # networks
+    own_addresses: frozenset[str] = frozenset()  # where this house listens for SMTP
+    connections: int = 100  # at a time
+    lane_connections: int = 10  # at a time to one lane
+
+
+class Outbound:
+    """The service. `run` it in a TaskGroup; cancel it to end it."""
+
+    def __init__(
+        self,
+        store: Store,
+        world: World,
+        watch: Watch,
+        settings: Settings,
+        verifying: ssl.SSLContext | None = None,
+    ) -> None:
+        self._store, self._world, self._watch, self._settings = store, world, watch, settings
+        self._targets = Targets(parse_networks(settings.allowed_targets), settings.own_addresses)
+        self._dialer = Dialer(world.network, settings.hostname, verifying)
+        self._bounces = Bounces(store, world, settings.hostname)
+        self._lanes = Lanes(settings.connections, settings.lane_connections)
+        self._pool = Pool()
+        self._wake = asyncio.Event()
+        self._held: set[QueueId] = set()  # rows whose lease is ours
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._full = self._ended = False
+        self._postponed: datetime | None = None  # the earliest that was postponed this turn
+        self._alarm: asyncio.Timeout | None = None
+
+    async def run(self) -> None:
+        """Pass mail on until cancelled; then running attempts get GRACE to end well."""
+        self._watch.add_queue(self._wake.set)
+        async with asyncio.TaskGroup() as group:
+            keeping = [group.create_task(self._keep_leases())]
+            keeping.append(group.create_task(self._pool.sweep()))
+            try:
+                while True:
+                    await self._turn(group)
+            finally:
+                await self._wind_up()
+                for task in keeping:
+                    task.cancel()
+
+    # ------------------------------------------------------------------ claiming
+
+    async def _turn(self, group: asyncio.TaskGroup) -> None:
+        """Claim what is due, begin what may begin, wait for what changes that."""
+        self._wake.clear()
+        self._postponed = None
+        self._lanes.resume(self._world.clock.now())
+        self._begin(group)
+        await self._wait(await self._claim_more(group))
+
+    async def _claim_more(self, group: asyncio.TaskGroup) -> datetime | None:
+        """Claim until nothing is due or the hands are full; when there is more to do."""
+        try:
+            while self._lanes.waiting < WAITING_LIMIT:
+                if not await self._claim():
+                    return await self._next_due()
+                self._begin(group)
+        except TemporaryFailure as failure:
+            log.warning("the queue cannot be used: %s", failure.reason)
+            return self._world.clock.now() + TROUBLE_PAUSE
+        except Exception:
+            log.exception("the queue cannot be used, by our own fault")
+            return self._world.clock.now() + TROUBLE_PAUSE
+        self._full = True
+        return None
+
+    async def _claim(self) -> bool:
+        """Take what is due; whether there was anything."""
+        shut = self._lanes.shut()
+        jobs = await self._store.write(
+            lambda tx: queue.claim(tx, LEASE, CLAIM_LIMIT, shut, JOB_LIMIT)
+        )
+        if not jobs:
+            return False
+        for loaded in await self._store.read(lambda tx: load(tx, jobs)):
+            self._held.update(row.id for row in loaded.job.recipients)
+            self._lanes.add(loaded)
+        return True
+
+    async def _next_due(self) -> datetime | None:
+        shut = self._lanes.shut()
+        return await self._store.read(lambda tx: queue.next_due(tx, shut))
+
+    async def _wait(self, due: datetime | None) -> None:
+        """Until that time, until something postponed is due, the end of a pause, or a wake-up."""
+        candidates = (due, self._postponed, self._lanes.next_resume())
+        times = [time for time in candidates if time is not None]
+        try:
+            async with asyncio.timeout_at(self._loop_time(min(times)) if times else None) as alarm:
+                self._alarm = alarm
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._alarm = None
+
+    def _wait_no_longer_than(self, due: datetime) -> None:
+        """Something was postponed, maybe to an earlier time than anybody waits for."""
+        self._postponed = min(due, self._postponed or due)
+        if self._alarm is not None:
+            when = self._loop_time(due)
+            if (now := self._alarm.when()) is None or when < now:
+                self._alarm.reschedule(when)
+
+    def _loop_time(self, at: datetime) -> float:
+        left = (at - self._world.clock.now()).total_seconds()
+        return asyncio.get_running_loop().time() + max(left, 0.0)
+
+    # ------------------------------------------------------------------ running
+
+    def _begin(self, group: asyncio.TaskGroup) -> None:
+        while not self._ended and (loaded := self._lanes.begin()):
+            task = group.create_task(self._run(group, loaded))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        # Every claim is a transaction: ask for more only when there is room for a good many.
+        room = self._full and self._lanes.waiting <= WAITING_LIMIT // 2
+        if self._lanes.reopened or room:
+            self._lanes.reopened = self._full = False
+            self._wake.set()
+
+    async def _run(self, group: asyncio.TaskGroup, loaded: Loaded) -> None:
+        """One job, from its first connection to the commit of what came of it."""
+        try:
+            await self._finish(loaded, *await self._attempt(group, loaded))
+        except TemporaryFailure as failure:
+            log.warning("an outcome could not be recorded: %s", failure.reason)
+        except Exception:
+            log.exception("an attempt of ours failed; id=%s", loaded.job.outgoing.trace)
+        finally:
+            self._held.difference_update(row.id for row in loaded.job.recipients)
+
+    async def _attempt(
+        self, group: asyncio.TaskGroup, loaded: Loaded
+    ) -> tuple[Attempt, dict[str, Address]]:
+        """Talk to the other side; the lane is free again before the outcome is written down."""
+        job = loaded.job
+        try:
+            addresses = {row.recipient: parse_address(row.recipient) for row in job.recipients}
+            tried = await self._try(loaded, addresses)
+        finally:
+            self._lanes.end(job.lane)
+        if tried.slow:
+            self._lanes.pause(job.lane, self._world.clock.now() + SLOW_PAUSE)
+            self._wake.set()
+        self._begin(group)
+        return tried, addresses
+
+    async def _try(self, loaded: Loaded, addresses: dict[str, Address]) -> Attempt:
+        job, settings = loaded.job, self._settings
+        recipients = tuple(dict.fromkeys(addresses.values()))
+        domain = recipients[0].domain
+        try:
+            way = choose_way(domain, job.route, settings.routes, settings.smarthost)
+        except ValueError as error:
+            wrong = Failed(Reply(550, "5.4.4", f"The route is wrong: {error}"))
+            return Attempt(dict.fromkeys(recipients, wrong))
+        errand = Errand(
+            key=(job.lane, job.route),
+            domain=Domain(domain),
+            reverse_path=_path(job.outgoing.reverse_path),
+            recipients=recipients,
+            facts=facts_of(loaded),
+            pieces=lambda: pieces(self._store, loaded),
+            way=way,
+            again=any(row.attempts for row in job.recipients),
+        )
+        world = self._world
+        hosts = find_hosts(domain, way, settings.hostname, self._targets, world.random)
+        return await attempt(errand, hosts, world.resolver, self._dialer, self._pool)
+
+    # ------------------------------------------------------------------ recording
+
+    async def _finish(self, loaded: Loaded, tried: Attempt, addresses: dict[str, Address]) -> None:
+        now = self._world.clock.now()
+        for event in events_of(loaded, addresses, tried, now, self._world.random):
+            await self._record(event)
+
+    async def _record(self, event: Event) -> None:
+        """Write down what came of it; a DSN that cannot be filed must not keep it from that."""
+        plan = await self._insist(lambda: self._bounces.plan(event))
+        try:
+            await self._insist(lambda: self._store.apply(plan))
+        except Refusal as refusal:
+            log.warning("no DSN; id=%s reason=%s", event.outgoing.trace, refusal.reason)
+            plan = plain_plan(event)
+            await self._insist(lambda: self._store.apply(plan))
+        self._tell(plan)
+        for step in event.steps:
+            if isinstance(step, Postpone):
+                self._wait_no_longer_than(step.due)
+
+    async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Forgetting an outcome would send a message twice: wait until the store can be used."""
+        for _ in range(RECORD_TRIES):
+            try:
+                return await work()
+            except TemporaryFailure as failure:
+                log.warning("an outcome has to wait: %s", failure.reason)
+                await self._world.clock.sleep(TROUBLE_PAUSE)
+        return await work()
+
+    def _tell(self, plan: Plan) -> None:
+        wakes = wakes_of(plan)
+        if wakes.mailboxes:
+            self._watch.wake(wakes.mailboxes)
+        if wakes.queue:
+            self._watch.wake_queue()
+
+    # ------------------------------------------------------------------ keeping house
+
+    async def _keep_leases(self) -> None:
+        """What is claimed stays ours as long as it takes."""
+        while True:
+            await self._world.clock.sleep(RENEWAL)
+            try:
+                for ids in _slices(self._held):
+                    await self._store.write(lambda tx, ids=ids: queue.renew(tx, ids, LEASE))  # type: ignore[misc]
+            except TemporaryFailure as failure:
+                log.warning("leases could not be renewed: %s", failure.reason)
+
+    async def _wind_up(self) -> None:
+        """Give back what has not begun, let the rest end, close what lies idle."""
+        self._ended = True
+        left = [row.id for loaded in self._lanes.drain() for row in loaded.job.recipients]
+        with suppress(TemporaryFailure):  # then they are due when their lease ends
+            for ids in _slices(left):
+                await self._store.write(lambda tx, ids=ids: queue.give_back(tx, ids))  # type: ignore[misc]
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=GRACE.total_seconds())
+        await self._pool.close()
+
+
+def _slices(ids: Iterable[QueueId]) -> list[list[QueueId]]:
+    rest = iter(sorted(ids))
+    return list(iter(lambda: list(islice(rest, WRITE_LIMIT)), []))
+
+
+def _path(reverse_path: str) -> Address | None:
+    return parse_address(reverse_path) if reverse_path else None

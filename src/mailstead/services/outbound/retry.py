@@ -1,0 +1,106 @@
+"""What an outcome means for a queued recipient: done, again later, or given up. Pure.
+
+RFC 5321 section 4.5.4.1: retry at growing intervals, give up after days. Waits are 5, 10, 20, 40
+and 60 minutes, hourly to the age of 24 h, then every 3 h to 5 days; a DSN (null reverse-path) is
+given up after 2 days. The last try is made when the time is up, not before.
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from mailstead.model.reply import Reply
+
+FIRST_WAITS = tuple(timedelta(minutes=minutes) for minutes in (5, 10, 20, 40, 60))
+HOURLY = timedelta(hours=1)
+HOURLY_UNTIL = timedelta(hours=24)  # of age
+LATE = timedelta(hours=3)
+LIFETIME = timedelta(days=5)
+NULL_PATH_LIFETIME = timedelta(days=2)
+DELAY_NOTICE = timedelta(hours=4)  # of age: the sender is told once that it takes longer
+JITTER = 0.2
+# The other server may have taken the message; should it tell us apart, give it time to.
+UNKNOWN_WAIT = timedelta(minutes=10)
+
+
+class Relayed(msgspec.Struct, frozen=True):
+    """The other server has taken responsibility (RFC 5321 section 6.1)."""
+
+    reply: Reply
+    host: str
+
+
+class Deferred(msgspec.Struct, frozen=True):
+    """Not now. `unknown`: the connection broke after the final dot, the message may be there."""
+
+    reply: Reply
+    host: str = ""  # empty: no host said that
+    unknown: bool = False
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """Never."""
+
+    reply: Reply
+    host: str = ""
+
+
+Outcome = Relayed | Deferred | Failed
+
+
+class Age(msgspec.Struct, frozen=True):
+    """How long a recipient has waited, and what was done about it."""
+
+    created: datetime
+    attempts: int  # with the one that just ended
+    null_path: bool = False
+    delay_notified: bool = False
+
+    @property
+    def expires(self) -> datetime:
+        """When it is given up."""
+        return self.created + (NULL_PATH_LIFETIME if self.null_path else LIFETIME)
+
+
+class Done(msgspec.Struct, frozen=True):
+    """It leaves the queue: relayed."""
+
+
+class Later(msgspec.Struct, frozen=True):
+    """It waits; with `notify_delay` the sender is to be told so."""
+
+    when: datetime
+    notify_delay: bool = False
+
+
+class GiveUp(msgspec.Struct, frozen=True):
+    """It leaves the queue: failed; `expired` if not by a refusal but by its age."""
+
+    expired: bool = False
+
+
+Decision = Done | Later | GiveUp
+
+
+def decide(outcome: Outcome, age: Age, now: datetime, spread: float) -> Decision:
+    """What to do next; `spread` is chance, from -1 to 1."""
+    match outcome:
+        case Relayed():
+            return Done()
+        case Failed():
+            return GiveUp()
+        case Deferred(unknown=unknown):
+            if now >= age.expires:
+                return GiveUp(expired=True)
+            pause = wait(age.attempts, now - age.created) * (1 + JITTER * spread)
+            if unknown:
+                pause = max(pause, UNKNOWN_WAIT)
+            notify = not age.delay_notified and now - age.created >= DELAY_NOTICE
+            return Later(min(now + pause, age.expires), notify)
+
+
+def wait(attempts: int, age: timedelta) -> timedelta:
+    """How long to wait after so many attempts, without jitter."""
+    if attempts <= len(FIRST_WAITS):
+        return FIRST_WAITS[max(attempts, 1) - 1]
+    return HOURLY if age < HOURLY_UNTIL else LATE

@@ -1,0 +1,1 @@
+"""Remote mail systems for the simulated world: each serves a Stream, and remembers what came."""
