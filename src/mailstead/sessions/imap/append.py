@@ -3,6 +3,7 @@
 from mailstead.model.errors import Refusal, TemporaryFailure
 from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.events import AppendChunk, AppendEnd
+from mailstead.sessions.imap.copy import find_target
 from mailstead.sessions.imap.state import Incoming, Session, log
 
 HEADER_LIMIT = 256 * 1024  # octets; of a longer header the rest counts as body
@@ -11,12 +12,12 @@ HEADER_LIMIT = 256 * 1024  # octets; of a longer header the rest counts as body
 async def append(session: Session, command: commands.Append) -> None:
     """The command, before its message: may it come?"""
     try:
-        mailbox = await session.site.mailboxes.get(session.owner.account, command.mailbox)
+        mailbox = await find_target(session, command.mailbox)
     except (Refusal, TemporaryFailure):
         session.engine.refuse_append()
         raise
     body = session.site.mailboxes.gather()
-    session.incoming = Incoming(command, mailbox.id, body)
+    session.incoming = Incoming(command, mailbox, body)
 
 
 async def chunk(session: Session, event: AppendChunk) -> None:

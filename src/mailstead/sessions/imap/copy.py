@@ -16,7 +16,7 @@ async def copy(session: Session, command: commands.Copy) -> None:
     """RFC 3501 section 6.4.7: all of the messages or none."""
     view = session.selected
     spans = view.select(command.numset, command.uid)
-    target = await _find_target(session, command.mailbox)
+    target = await find_target(session, command.mailbox)
     # A UID that is gone is passed over; a sequence number that is gone is not (RFC 2180 4.4.1).
     expected = None if command.uid else sum(stop - start for start, stop in spans)
     made = await session.site.mailboxes.copy(
@@ -32,7 +32,7 @@ async def move(session: Session, command: commands.Move) -> None:
         session.refuse(command.tag, READ_ONLY, "READ-ONLY")
         return
     spans = view.select(command.numset, command.uid)
-    target = await _find_target(session, command.mailbox)
+    target = await find_target(session, command.mailbox)
     for ranges in view.slices(spans):
         moved = await session.site.mailboxes.move(view.contents.mailbox, ranges, target)
         if code := _code([moved]):  # before the EXPUNGE responses (RFC 6851 section 4.3)
@@ -63,6 +63,14 @@ async def uid_expunge(session: Session, command: commands.UidExpunge) -> None:
     await session.finish(command.tag, "EXPUNGE completed", uid=True)
 
 
+async def find_target(session: Session, name: str) -> MailboxId:
+    """The mailbox to put messages in; a client may create it and try again (RFC 5530)."""
+    try:
+        return (await session.site.mailboxes.get(session.owner.account, name)).id
+    except Refusal as refusal:
+        raise Refusal(refusal.reason, "TRYCREATE") from refusal
+
+
 async def expunge_deleted(session: Session, among: "chain[int] | None" = None) -> None:
     """Expunge what carries \\Deleted, all or among these indices; the client is told later."""
     view = session.selected
@@ -71,13 +79,6 @@ async def expunge_deleted(session: Session, among: "chain[int] | None" = None) -
     spans = to_spans([index for index in indices if flags[index] & DELETED])
     for ranges in view.slices(spans):
         await session.site.mailboxes.expunge(view.contents.mailbox, ranges)
-
-
-async def _find_target(session: Session, name: str) -> MailboxId:
-    try:
-        return (await session.site.mailboxes.get(session.owner.account, name)).id
-    except Refusal as refusal:
-        raise Refusal(refusal.reason, "TRYCREATE") from refusal
 
 
 def _code(made: Sequence[Copied]) -> str:
