@@ -18,6 +18,8 @@ from mailstead.server.config import parse_endpoint
 from mailstead.server.wiring import House
 from mailstead.services.inbound.visit import Role
 from mailstead.sessions import smtp
+from mailstead.sessions.imap import session as imap_session
+from mailstead.sessions.imap import state as imap
 
 CONNECTIONS_LIMIT = 20_000  # of one process
 
@@ -95,6 +97,14 @@ def _smtp(role: Role, implicit_tls: bool) -> Callable[[House, ssl.SSLContext, En
     return listener
 
 
+def _imap(implicit_tls: bool) -> Callable[[House, ssl.SSLContext, Endpoint], Serve]:
+    def listener(house: House, tls: ssl.SSLContext, endpoint: Endpoint) -> Serve:
+        door = imap.Door(tls, implicit_tls, clear_text_allowed(house, endpoint))
+        return lambda stream: imap_session.serve(stream, house.imap, door)
+
+    return listener
+
+
 def clear_text_allowed(house: House, endpoint: Endpoint) -> bool:
     """Whether a password may come in the clear: only on loopback, and only if that is set."""
     return house.config.loopback_clear_text and _is_loopback(endpoint.address)
@@ -112,4 +122,6 @@ PROTOCOLS: dict[str, Callable[[House, ssl.SSLContext, Endpoint], Serve]] = {
     "smtp": _smtp(Role.MX, implicit_tls=False),
     "submission": _smtp(Role.SUBMISSION, implicit_tls=False),
     "submissions": _smtp(Role.SUBMISSION, implicit_tls=True),
+    "imap": _imap(implicit_tls=False),
+    "imaps": _imap(implicit_tls=True),
 }

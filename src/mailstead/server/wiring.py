@@ -17,8 +17,10 @@ from mailstead.net.stream import SocketNetwork
 from mailstead.server.config import Config, Dns, parse_endpoint
 from mailstead.services.accounts import Accounts
 from mailstead.services.inbound.visit import Site
+from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.telling import Tell, TellingStore
 from mailstead.services.watch import Watch
+from mailstead.sessions.imap.state import Site as ImapSite
 from mailstead.storage.sqlite import SqliteStore
 from mailstead.storage.store import Store
 
@@ -31,7 +33,9 @@ class House(msgspec.Struct, frozen=True):
     store: Store
     watch: Watch
     accounts: Accounts
+    mailboxes: Mailboxes
     site: Site
+    imap: ImapSite
 
 
 def build(config: Config, world: World, store: Store, tell: Tell) -> House:
@@ -50,7 +54,16 @@ def build(config: Config, world: World, store: Store, tell: Tell) -> House:
         routes=frozenset(config.routes),
         catch_outside=config.catch_outside,
     )
-    return House(config, world, told, watch, accounts, site)
+    mailboxes = Mailboxes(told, world, watch, config.folder)
+    imap = ImapSite(
+        hostname=config.hostname,
+        size_limit=config.limits.message_size,
+        world=world,
+        watch=watch,
+        accounts=accounts,
+        mailboxes=mailboxes,
+    )
+    return House(config, world, told, watch, accounts, mailboxes, site, imap)
 
 
 @asynccontextmanager
