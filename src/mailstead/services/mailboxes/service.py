@@ -33,6 +33,8 @@ from mailstead.storage.store import WRITE_LIMIT, Store, Tx
 
 T = TypeVar("T")
 
+FEW = 4  # messages that are read at once: a trip to a thread would cost more
+
 
 class Listing(msgspec.Struct, frozen=True):
     """The mailboxes of an account, by name, and the names subscribed to."""
@@ -94,7 +96,7 @@ class Mailboxes:
 
     async def get(self, account: AccountId, name: str) -> Mailbox:
         """The mailbox of that name; Refusal if there is none."""
-        return await self._store.read(lambda tx: mailboxes.get(tx, account, name))
+        return await self._store.look_up(lambda tx: mailboxes.get(tx, account, name))
 
     async def count_recent(self, mailbox: Mailbox) -> int:
         """How many messages of the mailbox no session has seen."""
@@ -169,11 +171,12 @@ class Mailboxes:
     async def update(self, contents: Contents) -> Update | None:
         """What has changed since these contents; None if the mailbox is gone."""
         mailbox = contents.mailbox
+        found = await self._store.look_up(lambda tx: mailboxes.find_by_id(tx, mailbox))
+        if found is not None and found.modseq == contents.modseq:
+            return Update(contents, Changes(contents.modseq, (), ()))
         later = await self._store.read(lambda tx: changes.since(tx, mailbox, contents.modseq))
         if later is None:
             return None
-        if later.modseq == contents.modseq:
-            return Update(contents, later)
         known = self._shelf.find(mailbox)
         if known is None or known.modseq != later.modseq:
             known = advance(contents, later)
@@ -199,6 +202,8 @@ class Mailboxes:
             rows, rest = read_page(tx, mailbox, ranges, columns, limit, octets)
             return work(Page(columns, rows, lambda *span: blobs.read(tx, *span))), rest
 
+        if len(ranges) <= FEW and sum(last - first + 1 for first, last in ranges) <= FEW:
+            return await self._store.look_up(read)
         return await self._store.read(read)
 
     async def read_body(self, body: StoredBody, start: int, end: int) -> bytes:

@@ -5,7 +5,7 @@ are asked of those only. Text is compared decoded and folded (message.text).
 """
 
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 
 from mailstead.message.structure import load
 from mailstead.message.text import fold_case, header_text, searchable
@@ -16,21 +16,25 @@ from mailstead.protocol.imap.search import (
     All,
     And,
     BodyHas,
+    Dated,
     HasFlag,
     HeaderHas,
     Key,
+    Larger,
     Not,
     Or,
+    Relation,
+    Smaller,
     TextHas,
 )
 from mailstead.services.mailboxes.reading import Page
 from mailstead.sessions.imap.state import Session
 from mailstead.sessions.imap.sync import NoSuchMessage, View, to_spans
 from mailstead.storage.plan import StoredBody
-from mailstead.storage.store import from_micros
+from mailstead.storage.store import from_micros, to_micros
 
 COLUMNS_LIMIT = 1000  # messages of a page of columns
-HEADERS_LIMIT = 256  # of a page of headers
+HEADERS_LIMIT = 500  # of a page of headers
 BODIES_LIMIT = 64
 OCTETS_LIMIT = 1024 * 1024  # of a page of bodies, about
 TEXT_LIMIT = 1024 * 1024  # characters of one message that are searched
@@ -75,7 +79,7 @@ def _fold(key: Key) -> Key:
             return key
 
 
-def _part(program: Key) -> tuple[Key, Key | None]:
+def _part(program: Key) -> tuple[And, And | None]:
     """What can be decided in memory, and what cannot; a message has to pass both."""
     keys = program.keys if isinstance(program, And) else (program,)
     memory = tuple(key for key in keys if not needs(key) & ~Need.FLAGS)
@@ -147,45 +151,118 @@ def _message(
 # ---------------------------------------------------------------------- in the store
 
 
-async def _find_in_store(session: Session, view: View, program: Key, among: list[int]) -> list[int]:
-    need = needs(program)
-    columns, limit, octets = ["uid", "size", "internal_date", "sent"], COLUMNS_LIMIT, None
-    if need & (Need.HEADER | Need.BODY):
-        columns, limit = [*columns, "header"], HEADERS_LIMIT
-    if need & Need.BODY:
-        columns = [*columns, "structure", "blob", "body_size", "part"]
-        limit, octets = BODIES_LIMIT, OCTETS_LIMIT
-    contents, recent_from = view.contents, view.recent_from
+class _Scan:
+    """A search of pages: which columns it reads, and what it finds in them."""
 
-    def choose(page: Page) -> list[int]:
-        indices = contents.locate(page.uids)
-        found = []
-        for row, index in enumerate(indices):
-            uid = page.uids[row]
-            message = _message(
-                index,
-                uid,
-                contents.flags[index],
-                contents.keywords[index],
-                uid >= recent_from,
-                *_column_values(page, row),
-                *_texts(page, row),
-            )
-            if matches(program, message):
-                found.append(index)
-        return found
+    def __init__(self, view: View, program: And) -> None:
+        self.contents, self.recent_from = view.contents, view.recent_from
+        self.plain = [key for key in program.keys if isinstance(key, Dated | Larger | Smaller)]
+        others = tuple(key for key in program.keys if not isinstance(key, Dated | Larger | Smaller))
+        self.others = And(others)
+        self.probes = [probe for key in others if (probe := _probe(key))]
+        need = needs(self.others) if others else Need.NOTHING
+        self.limit, self.octets = COLUMNS_LIMIT, None
+        columns = {"uid": None} | {_column_of(key): None for key in self.plain}
+        if need & Need.COLUMNS:
+            columns |= dict.fromkeys(_COLUMNS)
+        if need & (Need.HEADER | Need.BODY):
+            columns["header"], self.limit = None, HEADERS_LIMIT
+        if need & Need.BODY:
+            columns |= dict.fromkeys(("structure", "blob", "body_size", "part"))
+            self.limit, self.octets = BODIES_LIMIT, OCTETS_LIMIT
+        self.columns = tuple(columns)
 
+    def find(self, page: Page) -> list[int]:
+        """The indices of the messages of the page that pass."""
+        rows: Sequence[int] = range(len(page.uids))
+        for key in self.plain:
+            rows = _pass_plain(key, page[_column_of(key)], rows)
+        for probe in self.probes:
+            rows = _pass_probe(probe, page["header"], rows)
+        indices = self.contents.locate(page.uids)
+        if self.others.keys:
+            rows = [row for row in rows if self._passes(page, row, indices[row])]
+        return [indices[row] for row in rows]
+
+    def _passes(self, page: Page, row: int, index: int) -> bool:
+        uid = page.uids[row]
+        message = _message(
+            index,
+            uid,
+            self.contents.flags[index],
+            self.contents.keywords[index],
+            uid >= self.recent_from,
+            *_column_values(page, row),
+            *_texts(page, row),
+        )
+        return matches(self.others, message)
+
+
+async def _find_in_store(session: Session, view: View, program: And, among: list[int]) -> list[int]:
+    scan = _Scan(view, program)
     found: list[int] = []
     ranges = view.ranges(to_spans(among))
     while ranges:
         some, ranges = await session.site.mailboxes.page(
-            contents.mailbox, ranges, columns, choose, limit, octets
+            view.contents.mailbox, ranges, scan.columns, scan.find, scan.limit, scan.octets
         )
         found += some
     return found
 
 
+_COLUMNS = ("size", "internal_date", "sent")
+
+
+def _column_of(key: Dated | Larger | Smaller) -> str:
+    if isinstance(key, Dated):
+        return "sent" if key.sent else "internal_date"
+    return "size"
+
+
+def _pass_plain(
+    key: Dated | Larger | Smaller, values: Sequence[int | None], rows: Sequence[int]
+) -> list[int]:
+    """The rows whose number lies within what the key allows; none is in no range."""
+    low, high = _bounds(key)
+    return [row for row in rows if (value := values[row]) is not None and low <= value < high]
+
+
+def _bounds(key: Dated | Larger | Smaller) -> tuple[int, int]:
+    match key:
+        case Larger(octets):
+            return octets + 1, _NEVER
+        case Smaller(octets):
+            return 0, octets
+        case Dated(_, relation, day):
+            start = to_micros(datetime(day.year, day.month, day.day, tzinfo=UTC))
+            if relation is Relation.BEFORE:
+                return -_NEVER, start
+            return start, start + _DAY if relation is Relation.ON else _NEVER
+
+
+_DAY = 86_400_000_000  # microseconds
+_NEVER = 2**63
+
+
+def _probe(key: Key) -> bytes:
+    """A word that a header has to hold for the key to find it; empty if that cannot be said."""
+    if isinstance(key, HeaderHas) and key.text.isascii():
+        return max(key.text.split(), key=len, default="").encode("ascii")
+    return b""
+
+
+def _pass_probe(probe: bytes, headers: Sequence[bytes], rows: Sequence[int]) -> list[int]:
+    """The rows whose header holds the word; one that has to be decoded first may hold it."""
+    return [
+        row
+        for row in rows
+        if probe in (header := headers[row]).lower() or b"=?" in header or not header.isascii()
+    ]
+
+
 def _column_values(page: Page, row: int) -> tuple[int, date, date | None]:
+    if "sent" not in page or "size" not in page or "internal_date" not in page:
+        return 0, _NONE, None
     sent = page["sent"][row]
     return (
         page["size"][row],
