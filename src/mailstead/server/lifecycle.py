@@ -38,6 +38,7 @@ async def serve(config: Config, tell: Tell, ready: Callable[[House], None]) -> N
                 listeners = Listeners(house, tls, group)
                 await listeners.open(bound)
                 gc.freeze()  # what is here now stays: the collector need not look at it again
+                group.create_task(house.outbound.run())
                 ready(house)
                 group.create_task(_until_told())
         except* _Stop:

@@ -4,8 +4,10 @@
 command line and for the simulated world. `open_house` gives it the real ones.
 """
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import msgspec
 
@@ -14,10 +16,15 @@ from mailstead.net.bus import DatagramBus
 from mailstead.net.clock import SystemClock, SystemRandom, ThreadOffload
 from mailstead.net.resolver import StubResolver, system_servers
 from mailstead.net.stream import SocketNetwork
+from mailstead.net.tls import verifying_context
+from mailstead.server import config as config_file
 from mailstead.server.config import Config, Dns, parse_endpoint
 from mailstead.services.accounts import Accounts
 from mailstead.services.inbound.visit import Site
 from mailstead.services.mailboxes.service import Mailboxes
+from mailstead.services.outbound.operators import Operators
+from mailstead.services.outbound.queue import Outbound, Settings
+from mailstead.services.outbound.route import Security, Smarthost
 from mailstead.services.telling import Tell, TellingStore
 from mailstead.services.watch import Watch
 from mailstead.sessions.imap.state import Site as ImapSite
@@ -34,6 +41,8 @@ class House(msgspec.Struct, frozen=True):
     watch: Watch
     accounts: Accounts
     mailboxes: Mailboxes
+    outbound: Outbound
+    operators: Operators
     site: Site
     imap: ImapSite
 
@@ -63,7 +72,39 @@ def build(config: Config, world: World, store: Store, tell: Tell) -> House:
         accounts=accounts,
         mailboxes=mailboxes,
     )
-    return House(config, world, told, watch, accounts, mailboxes, site, imap)
+    outbound = Outbound(told, world, watch, sending(config), _verifying(config))
+    operators = Operators(told, world, watch, config.hostname)
+    return House(config, world, told, watch, accounts, mailboxes, outbound, operators, site, imap)
+
+
+def sending(config: Config) -> Settings:
+    """What the configuration says about outgoing mail."""
+    return Settings(
+        hostname=config.hostname,
+        routes={domain: parse_endpoint(at, 25) for domain, at in config.routes.items()},
+        smarthost=_smarthost(config.smarthost),
+        allowed_targets=config.allowed_targets,
+        own_addresses=frozenset(parse_endpoint(at).address for at in config.listen.smtp),
+    )
+
+
+def _smarthost(config: config_file.Smarthost | None) -> Smarthost | None:
+    if config is None:
+        return None
+    password = ""
+    if config.password_file:
+        password = Path(config.password_file).read_text("utf-8").strip()
+    security = _SECURITY[config.tls]
+    return Smarthost(parse_endpoint(config.host, 587), security, config.login, password)
+
+
+_SECURITY = {"implicit": Security.IMPLICIT, "starttls": Security.STARTTLS, "none": Security.NONE}
+
+
+def _verifying(config: Config) -> ssl.SSLContext | None:
+    if config.smarthost is None or not config.smarthost.ca_file:
+        return None
+    return verifying_context(config.smarthost.ca_file)
 
 
 @asynccontextmanager

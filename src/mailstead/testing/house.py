@@ -22,12 +22,14 @@ from mailstead.model.entries import AnyEntry
 from mailstead.model.mailbox import INBOX
 from mailstead.model.numbers import TraceId
 from mailstead.model.reply import Reply
-from mailstead.model.world import Stream, World
+from mailstead.model.world import World
 from mailstead.server.config import Config, Listen
 from mailstead.server.wiring import House, build
 from mailstead.services.accounts import hash_password
 from mailstead.services.inbound.visit import Role
 from mailstead.sessions import smtp
+from mailstead.sessions.imap import session as imap_session
+from mailstead.sessions.imap import state as imap_state
 from mailstead.storage import accounts, blobs, mailboxes, messages
 from mailstead.storage.plan import StoredBody
 from mailstead.storage.sqlite import SqliteStore
@@ -137,20 +139,26 @@ class SimulatedHouse:
         )
         store = SqliteStore(self.config.database_path, self.world.clock, False, self.vfs)
         self.house: House = build(self.config, world, store, self._tell)
+        self.sending = asyncio.get_running_loop().create_task(self.house.outbound.run())
         mx, submission = smtp.Door(Role.MX), smtp.Door(Role.SUBMISSION, clear_text_login=True)
         self._listen(25, mx)
         self._listen(587, submission)
+        door = imap_state.Door(clear_text_login=True)
+        self.world.network.listen(
+            self.address, 143, lambda stream: imap_session.serve(stream, self.house.imap, door)
+        )
 
     def _listen(self, port: int, door: smtp.Door) -> None:
-        async def serve(stream: Stream) -> None:
-            await smtp.serve(stream, self.house.site, door)
-
-        self.world.network.listen(self.address, port, serve)
+        self.world.network.listen(
+            self.address, port, lambda stream: smtp.serve(stream, self.house.site, door)
+        )
 
     async def stop(self) -> None:
         """Close the ports and the store."""
-        for port in (25, 587):
+        for port in (25, 143, 587):
             self.world.network.unlisten(self.address, port)
+        self.sending.cancel()
+        await asyncio.gather(self.sending, return_exceptions=True)
         await self.house.store.close()
 
     def _tell(self, trace: TraceId, entries: Sequence[AnyEntry]) -> None:
