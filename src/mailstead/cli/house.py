@@ -87,6 +87,19 @@ def become_service_user(config: Config) -> None:
     os.setgroups([])
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
+    _check_python(config.user)
+
+
+def _check_python(user: str) -> None:
+    """Python imports as it goes: an installation in root's home fails half-way for others."""
+    for file in (os.__file__, __file__):
+        try:
+            open(file, "rb").close()
+        except PermissionError as error:
+            raise Refusal(
+                f"the user {user} cannot read {file}: install Python and Mailstead where everybody"
+                ' may read them, or set user = "root" in the configuration'
+            ) from error
 
 
 def find_service_user(config: Config) -> pwd.struct_passwd | None:
