@@ -92,7 +92,9 @@ servers = ["{DNS[0]}:{DNS[1]}"]
 """
         )
         self.mailstead("domain", "add", domain)
-        self.mailstead("account", "add", f"alice@{domain}", "--password-stdin", input="secret\n")
+        self.mailstead(
+            "account", "add", f"alice@{domain}", "--password-stdin", input="long-secret\n"
+        )
         program = [sys.executable, "-m", "mailstead", "--config", str(self.config), "serve"]
         self.log = folder / "log"
         with self.log.open("wb") as log:
@@ -106,16 +108,16 @@ servers = ["{DNS[0]}:{DNS[1]}"]
     def submit(self, to: str, message: bytes, **options: Any) -> None:
         with smtplib.SMTP(self.address, 587) as client:
             client.starttls()
-            client.login(f"alice@{self.domain}", "secret")
+            client.login(f"alice@{self.domain}", "long-secret")
             client.sendmail(f"alice@{self.domain}", [to], message, **options)
 
     def newest(self) -> bytes | None:
-        client = imaplib.IMAP4(self.address)
-        client.login(f"alice@{self.domain}", "secret")
-        client.select("INBOX")
-        _, found = client.fetch("*", "(BODY.PEEK[])")
-        client.logout()
-        return found[0][1] if found and found[0] else None
+        with imaplib.IMAP4(self.address) as client:
+            client.login(f"alice@{self.domain}", "long-secret")
+            if client.select("INBOX")[1] == [b"0"]:
+                return None
+            _, found = client.fetch("*", "(BODY.PEEK[])")
+            return found[0][1]
 
     def stop(self) -> None:
         self.process.terminate()
@@ -189,7 +191,7 @@ data_directory = {folder}/data
 myhostname = mx.postfix.test
 mydestination =
 mynetworks = 127.0.0.0/8
-inet_interfaces = {POSTFIX}
+inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 maillog_file = {folder}/log
 maillog_file_prefixes = {folder}
@@ -211,8 +213,11 @@ alias_database =
         " ".join([*line.split()[:4], "n", *line.split()[5:]]) if line[:1].isalpha() else line
         for line in lines
     ]
-    (folder / "master.cf").write_text("\n".join(["smtp inet n - n - - smtpd", *unchrooted, ""]))
-    subprocess.run(["postfix", "-c", str(folder), "start"], check=True, capture_output=True)
+    (folder / "master.cf").write_text(
+        "\n".join([f"{POSTFIX}:25 inet n - n - - smtpd", *unchrooted, ""])
+    )
+    done = subprocess.run(["postfix", "-c", str(folder), "start"], check=False, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     wait_for(lambda: answers(POSTFIX, 25), "Postfix's start")
     yield folder / "mail/alice/new"
     subprocess.run(["postfix", "-c", str(folder), "stop"], check=False, capture_output=True)
