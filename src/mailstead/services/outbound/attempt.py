@@ -138,7 +138,8 @@ class _Run:
         dialed = await self.dialer.dial(target, self.errand.way, clear)
         if isinstance(dialed, Trouble):
             self.tried.append(_host_tried(target, dialed.reached, dialed.said, dialed.tls))
-            self.last = Deferred(dialed.reply, target.host)
+            theirs = dialed.said == str(dialed.reply)
+            self.last = Deferred(dialed.reply, target.host if theirs else "")
             self._slow_down(dialed.reply)
             return dialed.tls_failed
         await self._converse(dialed, reused=False)
@@ -179,16 +180,17 @@ class _Run:
     # ------------------------------------------------------------------ what was said
 
     def _take(self, connection: Connection, outcomes: Outcomes) -> None:
-        host = connection.target.host
         for recipient, outcome in outcomes.items():
-            settled = _outcome(outcome, host)
+            settled = _outcome(outcome, connection)
             if isinstance(settled, Deferred) and not settled.unknown:
                 self.waiting[recipient] = self.last = settled
                 self._slow_down(outcome.reply)
             else:
                 self.settled[recipient] = settled
         self.pending = [one for one in self.pending if one not in self.settled]
-        furthest = max(outcomes.values(), key=_depth)
+        self._remember(connection, max(outcomes.values(), key=_depth))
+
+    def _remember(self, connection: Connection, furthest: RecipientOutcome) -> None:
         said = str(furthest.reply)
         if furthest.reply == CONNECTION_LOST and connection.trouble:
             said = connection.trouble
@@ -245,15 +247,25 @@ def _host_tried(target: Target, reached: str, said: str, tls: str) -> HostTried:
     )
 
 
-def _outcome(outcome: RecipientOutcome, host: str) -> Outcome:
+def _outcome(outcome: RecipientOutcome, connection: Connection) -> Outcome:
+    """What a reply, or a reply that never came, means for a recipient."""
+    reply, host = outcome.reply, connection.target.host
     if outcome.delivered:
-        return Relayed(outcome.reply, host)
-    # A garbled answer to the final dot leaves as much open as none.
-    if outcome.unknown or (outcome.stage is Stage.END and outcome.reply == GARBLED):
-        return Deferred(outcome.reply, host, unknown=True)
-    if outcome.reply.permanent and not _too_many(outcome):
-        return Failed(outcome.reply, host)
-    return Deferred(outcome.reply, host)
+        return Relayed(reply, host)
+    if reply in (CONNECTION_LOST, GARBLED):
+        # After the final dot a garbled answer leaves as much open as none.
+        return Deferred(_broken(reply, connection), unknown=outcome.stage is Stage.END)
+    if outcome.stage is Stage.LOCAL:
+        host = ""
+    if reply.permanent and not _too_many(outcome):
+        return Failed(reply, host)
+    return Deferred(reply, host)
+
+
+def _broken(reply: Reply, connection: Connection) -> Reply:
+    """What happened, in our own words."""
+    said = f": {connection.trouble}" if connection.trouble else ""
+    return Reply(451, reply.enhanced, f"{reply.text} from {connection.target.host}{said}")
 
 
 def _too_many(outcome: RecipientOutcome) -> bool:

@@ -13,11 +13,11 @@ IDLE_TIME = 5.0  # seconds
 IDLE_LIMIT = 50  # connections
 MESSAGES_LIMIT = 100  # over one connection; then another host may have its turn
 
-Key = tuple[str, str]  # lane and route
+Key = tuple[str, str]  # name of the way, and endpoint or lane
 
 
 class Pool:
-    """Idle connections by lane and route."""
+    """Idle connections by key."""
 
     def __init__(self) -> None:
         self._idle: OrderedDict[Key, deque[Connection]] = OrderedDict()

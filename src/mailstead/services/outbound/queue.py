@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from mailstead.model.address import Address, Domain, parse_address
-from mailstead.model.errors import Refusal, TemporaryFailure
+from mailstead.model.errors import TemporaryFailure
 from mailstead.model.numbers import QueueId
 from mailstead.model.reply import Reply
 from mailstead.model.world import Endpoint, World
@@ -220,7 +220,8 @@ class Outbound:
             wrong = Failed(Reply(550, "5.4.4", f"The route is wrong: {error}"))
             return Attempt(dict.fromkeys(recipients, wrong))
         errand = Errand(
-            key=(job.lane, job.route),
+            # Who has the same smarthost or route may share connections, whatever the lane.
+            key=(way.name, str(way.endpoint or job.lane)),
             domain=Domain(domain),
             reverse_path=_path(job.outgoing.reverse_path),
             recipients=recipients,
@@ -241,12 +242,14 @@ class Outbound:
             await self._record(event)
 
     async def _record(self, event: Event) -> None:
-        """Write down what came of it; a DSN that cannot be filed must not keep it from that."""
-        plan = await self._insist(lambda: self._bounces.plan(event))
+        """Write down what came of it; a DSN that cannot be made must not keep it from that."""
         try:
+            plan = await self._insist(lambda: self._bounces.plan(event))
             await self._insist(lambda: self._store.apply(plan))
-        except Refusal as refusal:
-            log.warning("no DSN; id=%s reason=%s", event.outgoing.trace, refusal.reason)
+        except TemporaryFailure:
+            raise
+        except Exception:
+            log.exception("no DSN; id=%s", event.outgoing.trace)
             plan = plain_plan(event)
             await self._insist(lambda: self._store.apply(plan))
         self._tell(plan)

@@ -18,7 +18,6 @@ from mailstead.services.outbound.octets import Loaded
 from mailstead.services.outbound.retry import (
     Age,
     Decision,
-    Deferred,
     Done,
     GiveUp,
     Later,
@@ -94,25 +93,19 @@ def _entry(tried: Tried, attempt: Attempt, now: datetime) -> AnyEntry:
 
 def _notice(tried: Tried, now: datetime) -> ReportedRecipient | None:
     outcome, age = tried.outcome, tried.age
-    host = "" if isinstance(outcome, Deferred) and _ours(outcome) else outcome.host
     match tried.decision:
         case GiveUp(expired):
             days = (age.expires - age.created).days
             reason = _EXPIRED.format(days=days) if expired else ""
-            return reported(tried.address, Action.FAILED, outcome.reply, host, now, reason)
+            return reported(tried.address, Action.FAILED, outcome.reply, outcome.host, now, reason)
         case Later(notify_delay=True):
             return reported(
                 tried.address,
                 Action.DELAYED,
                 outcome.reply,
-                host,
+                outcome.host,
                 now,
                 will_retry_until=age.expires,
             )
         case _:
             return None
-
-
-def _ours(outcome: Deferred) -> bool:
-    """Whether the words are ours: 4.4.x is about reaching the host (RFC 3463 section 3.5)."""
-    return outcome.reply.enhanced.startswith("4.4.")

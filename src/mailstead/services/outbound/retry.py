@@ -34,7 +34,7 @@ class Deferred(msgspec.Struct, frozen=True):
     """Not now. `unknown`: the connection broke after the final dot, the message may be there."""
 
     reply: Reply
-    host: str = ""  # empty: no host said that
+    host: str = ""  # that said so; empty: the words are our own
     unknown: bool = False
 
 

@@ -56,6 +56,9 @@ class Smarthost(msgspec.Struct, frozen=True):
     login: str = ""
     password: str = ""
 
+    def __repr__(self) -> str:
+        return f"Smarthost({self.endpoint}, {self.security.value}, {self.login!r})"
+
 
 class Way(msgspec.Struct, frozen=True):
     """By what rule a domain's mail leaves; without an endpoint, the DNS says where to."""
@@ -65,6 +68,9 @@ class Way(msgspec.Struct, frozen=True):
     security: Security = Security.OPPORTUNISTIC
     login: str = ""
     password: str = ""
+
+    def __repr__(self) -> str:
+        return f"Way({self.name}, {self.endpoint}, {self.security.value}, {self.login!r})"
 
 
 class MxHost(msgspec.Struct, frozen=True):
@@ -136,7 +142,7 @@ def find_hosts(
     if records and all(_is_null(mx) for mx in records):
         return NULL_MX
     route = "mx" if records else "implicit mx"
-    search = _Search(hostname, targets, random)
+    search = _Search(hostname.lower(), targets, random)
     found = yield from search.find([mx for mx in records if not _is_null(mx)] or [Mx(0, domain)])
     return Hosts(found, SMTP_PORT, route) if isinstance(found, tuple) else found
 
