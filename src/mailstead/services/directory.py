@@ -51,7 +51,11 @@ def check_password(password: str) -> None:
     """Refusal if the password cannot be one."""
     if len(password) < PASSWORD_LEAST:
         raise Refusal(f"the password is too short: it needs {PASSWORD_LEAST} characters or more")
-    if len(password.encode("utf-8", "surrogateescape")) > PASSWORD_LIMIT:
+    try:
+        octets = password.encode()
+    except UnicodeEncodeError as error:
+        raise Refusal("the password is no text in UTF-8") from error
+    if len(octets) > PASSWORD_LIMIT:
         raise Refusal(f"the password is longer than {PASSWORD_LIMIT} octets")
     if any(ord(character) < 32 or ord(character) == 127 for character in password):
         raise Refusal("a password has no control characters (RFC 4616 section 2)")
