@@ -87,7 +87,8 @@ def advance(contents: Contents, changes: Changes) -> Contents:
 class Shelf:
     """The newest contents known of each mailbox."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = KEPT_LIMIT) -> None:
+        self._limit = limit
         self._known: WeakValueDictionary[MailboxId, Contents] = WeakValueDictionary()
         self._kept: OrderedDict[MailboxId, Contents] = OrderedDict()
         self._size = 0
@@ -105,5 +106,5 @@ class Shelf:
         before = self._kept.pop(contents.mailbox, None)
         self._size += len(contents.uids) - (0 if before is None else len(before.uids))
         self._kept[contents.mailbox] = contents
-        while self._size > KEPT_LIMIT and self._kept:
+        while self._size > self._limit and self._kept:
             self._size -= len(self._kept.popitem(last=False)[1].uids)
