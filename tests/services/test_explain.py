@@ -142,7 +142,7 @@ SENTENCES: list[tuple[AnyEntry, Line]] = [
             AT,
             f"Attempt 1 for {BOB}: not yet; the next attempt is at 2026-11-21 20:45:11 UTC.",
             (
-                "way: mx",
+                "way: the hosts of the domain's MX records",
                 "mx.example.net [192.0.2.25], preference 10, encrypted: "
                 "TLSv1.3 TLS_AES_256_GCM_SHA384: refused the recipient: 450 4.2.1 busy",
             ),
@@ -159,6 +159,14 @@ SENTENCES: list[tuple[AnyEntry, Line]] = [
     (
         Attempted(at=AT, recipient=BOB, attempt=3, outcome="failed", reply="550 5.1.1 Nobody"),
         Line(AT, f"Attempt 3 for {BOB}: failed for good.", ("outcome: 550 5.1.1 Nobody",)),
+    ),
+    (
+        Attempted(at=AT, recipient=BOB, attempt=61, outcome="failed", reply="451 4.4.1 No answer"),
+        Line(
+            AT,
+            f"Attempt 61 for {BOB}: given up: it has waited too long.",
+            ("outcome: 451 4.4.1 No answer",),
+        ),
     ),
     (
         Notified(at=AT, recipient=BOB, action="failed", sent_to="a@x.example", trace="7f3k"),

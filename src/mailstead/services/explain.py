@@ -234,6 +234,13 @@ _CHANGES = {
     "rerouted": "An operator sent {recipient} by another way.",
     "retried": "An operator had {recipient} tried at once.",
 }
+_WAYS = {
+    "mx": "the hosts of the domain's MX records",
+    "implicit mx": "the domain has no MX record: its own address (RFC 5321 section 5.1)",
+    "literal": "the address literal itself",
+    "route": "a route that was set for it",
+    "smarthost": "the smarthost of the configuration",
+}
 _REACHED = {
     "connect": "no connection",
     "greeting": "connected, no good greeting",
@@ -271,12 +278,14 @@ def _attempted(entry: Attempted) -> Line:
         case "relayed":
             what = "the other server took it; from here on it is theirs"
         case "failed":
-            what = "failed for good"
+            # A temporary reply at the end: not the reply but the waiting decided.
+            late = entry.reply.startswith("4")
+            what = "given up: it has waited too long" if late else "failed for good"
         case _:
             what = "not yet"
             if entry.due:
                 what += f"; the next attempt is at {format_time(entry.due)} UTC"
-    facts = [f"way: {entry.route}"] if entry.route else []
+    facts = [f"way: {_WAYS.get(entry.route, entry.route)}"] if entry.route else []
     facts += [_host(host) for host in entry.hosts]
     if entry.reply and not (entry.hosts and entry.hosts[-1].said == entry.reply):
         facts.append(f"outcome: {entry.reply}")
