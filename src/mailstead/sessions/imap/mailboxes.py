@@ -9,6 +9,8 @@ from mailstead.services.mailboxes.service import Listing
 from mailstead.sessions.imap.pattern import Pattern
 from mailstead.sessions.imap.state import Session
 
+AT_ONCE = 1000  # names that are compared to patterns in the loop
+
 
 async def create(session: Session, command: commands.Create) -> None:
     """RFC 3501 section 6.3.3."""
@@ -75,7 +77,11 @@ async def list_(session: Session, command: commands.List) -> None:
         return
     listing = await session.site.mailboxes.list_all(session.owner.account)
     found = _Finder(listing, command)
-    for name in found.names():
+    if len(found.mailboxes) * len(found.patterns) > AT_ONCE:
+        names = await session.site.world.offload.run(found.names)
+    else:
+        names = found.names()
+    for name in names:
         session.write(found.line(name))
         mailbox = found.mailboxes.get(name)
         if Return.STATUS in command.returns and mailbox is not None:
