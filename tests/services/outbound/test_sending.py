@@ -394,7 +394,7 @@ def test_tells_of_delay_once_and_gives_up_after_five_days(tell) -> None:
         _, failure = await stage.inbox()
         assert await stage.waiting() == []
         assert parse_dsn(delay) == [("delayed", "4.4.1")] * 2
-        assert parse_dsn(failure) == [("failed", "4.4.7")] * 2
+        assert parse_dsn(failure) == [("failed", "4.4.1")] * 2
         attempts = await stage.attempts(trace)
         assert timedelta(0) <= attempts[-1].at - START - timedelta(days=5) < timedelta(seconds=1)
         notices = await stage.notices(trace)
@@ -511,6 +511,22 @@ def test_a_connection_that_died_idle_is_replaced(tell, how: str) -> None:
         for trace in traces:
             (attempt,) = await stage.attempts(trace)
             assert [host.reached for host in attempt.hosts] == ["end"]
+
+    tell(story)
+
+
+def test_a_host_asked_over_an_old_connection_is_not_asked_again(tell) -> None:
+    async def story(stage) -> None:
+        stage.mx("example.net", ONE, TWO)
+        first = stage.listen("192.0.2.1", refuser.refuser([BOB], refuser.NOT_NOW))
+        second = stage.listen("192.0.2.2", sink())
+        await stage.enqueue("carol@example.net")
+        await stage.sleep(seconds=1)
+        trace = await stage.enqueue(BOB)
+        await stage.sleep(seconds=1)
+        assert (first.sessions, len(second.received)) == (1, 1)
+        (attempt,) = await stage.attempts(trace)
+        assert [host.reached for host in attempt.hosts] == ["rcpt", "end"]
 
     tell(story)
 

@@ -127,12 +127,11 @@ def reported(
     will_retry_until: datetime | None = None,
 ) -> ReportedRecipient:
     """One recipient as the DSN names it; without a host, the words are our own."""
-    expired = action is Action.FAILED and not reply.permanent
     return ReportedRecipient(
         address=address,
         action=action,
-        # Delivery time expired (RFC 3463 section 3.5); what was said last is told besides.
-        status="4.4.7" if expired else status_of(reply),
+        # Where the time is over, what was in the way says more than 4.4.7, that it is over.
+        status=status_of(reply),
         reply=str(reply) if host else "",
         reason=reason if host else " ".join(filter(None, (_sentence(reply), reason))),
         remote_mta=host,
