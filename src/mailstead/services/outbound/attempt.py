@@ -101,6 +101,7 @@ class _Run:
         self.pending = list(errand.recipients)
         self.last = Deferred(Reply(451, "4.4.1", "No host could be tried"))
         self.tried: list[HostTried] = []
+        self.spoken: set[str] = set()  # addresses that a session was with
         self.route = errand.way.name
         self.addresses = self.sessions = 0
         self.stopped = self.slow = False
@@ -108,9 +109,10 @@ class _Run:
     # ------------------------------------------------------------------ the course of it
 
     async def go(self, hosts: Lookup[Hosts | Reply], resolver: Resolver) -> None:
-        """Connections that lie ready first, then host after host."""
-        while not self._enough() and (idle := self.pool.take(self.errand.key)):
-            await self._converse(idle, reused=True)
+        """A connection that lies ready first, then host after host."""
+        while idle := self.pool.take(self.errand.key):
+            if await self._converse(idle, reused=True):
+                break
         if self._enough():
             return
         found = await answer(hosts, resolver)
@@ -118,7 +120,8 @@ class _Run:
             self._settle_all(found)
             return
         self.route = found.route
-        await self._try_all(_targets(found))
+        # A connection that lay ready may have been to one of these.
+        await self._try_all([one for one in _targets(found) if one.address not in self.spoken])
 
     async def _try_all(self, targets: list[Target]) -> None:
         without_tls = [
@@ -145,14 +148,17 @@ class _Run:
         await self._converse(dialed, reused=False)
         return False
 
-    async def _converse(self, connection: Connection, reused: bool) -> None:
-        """As many transactions as the recipients need; then the connection is free for others."""
+    async def _converse(self, connection: Connection, reused: bool) -> bool:
+        """As many transactions as the recipients need; then the connection is free for others.
+
+        False if it was used before and had died meanwhile.
+        """
         try:
             for number in range(TRANSACTIONS_LIMIT):
                 outcomes = await self._transact(connection)
                 if number == 0 and reused and _died_before(outcomes):
                     await connection.close()
-                    return
+                    return False
                 self._take(connection, outcomes)
                 if not self._crowded_out(outcomes, connection):
                     break
@@ -161,7 +167,9 @@ class _Run:
             raise
         self.sessions += 1
         self.addresses += reused
+        self.spoken.add(connection.target.address)
         await self.pool.give(self.errand.key, connection)
+        return True
 
     async def _transact(self, connection: Connection) -> Outcomes:
         connection.messages += 1

@@ -45,14 +45,17 @@ _SPECIAL: tuple[Network, ...] = tuple(
 
 
 class Targets(msgspec.Struct, frozen=True):
-    """What is special on this machine: networks allowed after all, and addresses of our own."""
+    """What is special on this machine: networks allowed after all, and addresses of our own.
+
+    Those of our own are in their shortest form.
+    """
 
     allowed: tuple[Network, ...] = ()
     own: frozenset[str] = frozenset()
 
     def is_own(self, address: str) -> bool:
         """Whether this house listens there."""
-        return address in self.own
+        return str(_parse(address)) in self.own
 
     def is_allowed(self, address: str) -> bool:
         """Whether the operator named a network that the address lies in."""
