@@ -18,7 +18,7 @@ _CITATION = re.compile(
     r"RFC (\d{3,5})(?: sections? (\d+(?:\.\d+)*))?|# RFC (\d{3,5}) section (\d+(?:\.\d+)*)"
 )
 _MARK = re.compile(r'mark\.rfc\(\s*"(\d{3,5})(?: section ([\w.]+))?"')
-_TRANSCRIPT = re.compile(r"^# RFC (\d{3,5})(?: section (\d+(?:\.\d+)*))?", re.M)
+_FIRST_LINE = re.compile(r"RFC (\d{3,5})(?: section (\d+(?:\.\d+)*))?")
 
 
 def rfcs() -> dict[str, dict[str, Any]]:
@@ -44,7 +44,7 @@ def tested_in(folder: Path) -> Iterator[tuple[str, str]]:
         for found in _MARK.finditer(path.read_text("utf-8")):
             yield found[1], found[2] or ""
     for path in folder.rglob("*.txt"):
-        for found in _TRANSCRIPT.finditer(path.read_text("utf-8")):
+        for found in _FIRST_LINE.finditer(path.read_text("utf-8").partition("\n")[0]):
             yield found[1], found[2] or ""
 
 
