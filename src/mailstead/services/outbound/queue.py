@@ -35,7 +35,7 @@ from mailstead.services.outbound.targets import Targets, parse_networks
 from mailstead.services.watch import Watch
 from mailstead.storage import queue
 from mailstead.storage.plan import Plan, Postpone
-from mailstead.storage.store import WRITE_LIMIT, Store
+from mailstead.storage.store import WRITE_LIMIT, Store, Tx
 
 LEASE = timedelta(minutes=30)
 RENEWAL = timedelta(minutes=10)
@@ -62,6 +62,11 @@ class Settings(msgspec.Struct, frozen=True):
     own_addresses: frozenset[str] = frozenset()  # where this house listens for SMTP
     connections: int = 100  # at a time
     lane_connections: int = 10  # at a time to one lane
+
+
+class _Claimed(msgspec.Struct, frozen=True):
+    jobs: list[Loaded]
+    next_due: datetime | None  # if there was no job
 
 
 class Outbound:
@@ -116,8 +121,9 @@ class Outbound:
         """Claim until nothing is due or the hands are full; when there is more to do."""
         try:
             while self._lanes.waiting < WAITING_LIMIT:
-                if not await self._claim():
-                    return await self._next_due()
+                claimed = await self._claim()
+                if not claimed.jobs:
+                    return claimed.next_due
                 self._begin(group)
         except TemporaryFailure as failure:
             log.warning("the queue cannot be used: %s", failure.reason)
@@ -128,22 +134,14 @@ class Outbound:
         self._full = True
         return None
 
-    async def _claim(self) -> bool:
-        """Take what is due; whether there was anything."""
+    async def _claim(self) -> "_Claimed":
+        """Take what is due into the lanes."""
         shut = self._lanes.shut()
-        jobs = await self._store.write(
-            lambda tx: queue.claim(tx, LEASE, CLAIM_LIMIT, shut, JOB_LIMIT)
-        )
-        if not jobs:
-            return False
-        for loaded in await self._store.read(lambda tx: load(tx, jobs)):
+        claimed = await self._store.write(lambda tx: _claim(tx, shut))
+        for loaded in claimed.jobs:
             self._held.update(row.id for row in loaded.job.recipients)
             self._lanes.add(loaded)
-        return True
-
-    async def _next_due(self) -> datetime | None:
-        shut = self._lanes.shut()
-        return await self._store.read(lambda tx: queue.next_due(tx, shut))
+        return claimed
 
     async def _wait(self, due: datetime | None) -> None:
         """Until that time, until something postponed is due, the end of a pause, or a wake-up."""
@@ -296,6 +294,13 @@ class Outbound:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=GRACE.total_seconds())
         await self._pool.close()
+
+
+def _claim(tx: Tx, shut: list[str]) -> _Claimed:
+    """All in one transaction: each further one costs more than it does."""
+    if jobs := queue.claim(tx, LEASE, CLAIM_LIMIT, shut, JOB_LIMIT):
+        return _Claimed(load(tx, jobs), None)
+    return _Claimed([], queue.next_due(tx, shut))
 
 
 def _slices(ids: Iterable[QueueId]) -> list[list[QueueId]]:
