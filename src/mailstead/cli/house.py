@@ -19,7 +19,6 @@ from mailstead.model.errors import Refusal
 from mailstead.model.numbers import TraceId
 from mailstead.server.config import Config, ConfigError, load
 from mailstead.server.wiring import House, open_house
-from mailstead.storage.schema import SchemaError
 from mailstead.storage.store import Tx
 
 T = TypeVar("T")
@@ -60,7 +59,7 @@ def run_in_house(config: Config, work: Callable[[House], Awaitable[T]]) -> T:
         raise Refusal(
             f"{reason}. Run it as root, or: sudo -u {config.user} mailstead ..."
         ) from error
-    except (OSError, SchemaError) as error:
+    except OSError as error:
         raise Refusal(f"cannot open {config.database_path}: {error}") from error
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mailstead.model.errors import Refusal
 from mailstead.server import logs
 from mailstead.server.config import Config, ConfigError, load
 from mailstead.server.lifecycle import run
@@ -19,7 +20,7 @@ def serve(context: click.Context, path: Path | None) -> None:
     log = logs.configure()
     try:
         run(config, log.tell, _ready)
-    except OSError as error:
+    except (OSError, Refusal) as error:
         raise click.ClickException(f"cannot start: {error}") from error
 
 

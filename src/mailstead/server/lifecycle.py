@@ -39,6 +39,7 @@ async def serve(config: Config, tell: Tell, ready: Callable[[House], None]) -> N
                 await listeners.open(bound)
                 gc.freeze()  # what is here now stays: the collector need not look at it again
                 group.create_task(house.outbound.run())
+                group.create_task(house.housekeeping.run())
                 ready(house)
                 group.create_task(_until_told())
         except* _Stop:

@@ -20,6 +20,7 @@ from mailstead.net.tls import verifying_context
 from mailstead.server import config as config_file
 from mailstead.server.config import Config, Dns, parse_endpoint
 from mailstead.services.accounts import Accounts
+from mailstead.services.housekeeping import Housekeeping
 from mailstead.services.inbound.visit import Site
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.outbound.operators import Operators
@@ -43,6 +44,7 @@ class House(msgspec.Struct, frozen=True):
     mailboxes: Mailboxes
     outbound: Outbound
     operators: Operators
+    housekeeping: Housekeeping
     site: Site
     imap: ImapSite
 
@@ -74,7 +76,19 @@ def build(config: Config, world: World, store: Store, tell: Tell) -> House:
     )
     outbound = Outbound(told, world, watch, sending(config), _verifying(config))
     operators = Operators(told, world, watch, config.hostname)
-    return House(config, world, told, watch, accounts, mailboxes, outbound, operators, site, imap)
+    return House(
+        config=config,
+        world=world,
+        store=told,
+        watch=watch,
+        accounts=accounts,
+        mailboxes=mailboxes,
+        outbound=outbound,
+        operators=operators,
+        housekeeping=Housekeeping(told, world.clock),
+        site=site,
+        imap=imap,
+    )
 
 
 def sending(config: Config) -> Settings:

@@ -340,7 +340,7 @@ def set_active(tx: Tx, login: str, active: bool) -> None:
 
 
 def forget_account(tx: Tx, login: str) -> AccountId:
-    """Take away the account and its addresses; its mail is deleted by mailboxes.erase."""
+    """Take away the account and its addresses; its mail is deleted by services.directory."""
     account = get_account(tx, login)
     tx.run("DELETE FROM address WHERE account = :id", id=account.id)
     tx.run("DELETE FROM account WHERE id = :id", id=account.id)

@@ -310,6 +310,15 @@ def clear(tx: Tx, account: AccountId, mailbox: MailboxId, limit: int) -> int:
     return len(_remove(tx, account, mailbox, rows))
 
 
+def clear_left_behind(tx: Tx, limit: int) -> int:
+    """Delete messages of mailboxes whose deletion was cut short; how many it were."""
+    row = tx.row(
+        "SELECT account, mailbox FROM mailbox_gone WHERE EXISTS"
+        " (SELECT 1 FROM placement WHERE placement.mailbox = mailbox_gone.mailbox) LIMIT 1"
+    )
+    return 0 if row is None else clear(tx, AccountId(row[0]), MailboxId(row[1]), limit)
+
+
 def _remove(
     tx: Tx, account: AccountId, mailbox: MailboxId, rows: list[tuple[Any, ...]]
 ) -> list[Uid]:

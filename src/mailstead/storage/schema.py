@@ -1,17 +1,14 @@
 """Migrations: numbered SQL files, each run once and never changed after it has landed.
 
-Holds: `schema_version` says which ran; a database that is newer than this program is refused.
+Holds: `schema_version` says which ran; a database newer than this program is a Refusal.
 """
 
 import re
 from importlib import resources
 
+from mailstead.model.errors import Refusal
 from mailstead.storage import dialect
 from mailstead.storage.store import Tx
-
-
-class SchemaError(Exception):
-    """The database was written by a newer Mailstead than this one."""
 
 
 def migrate(tx: Tx, words: dict[str, str]) -> None:
@@ -20,7 +17,7 @@ def migrate(tx: Tx, words: dict[str, str]) -> None:
     have = tx.value("SELECT max(version) FROM schema_version") or 0
     steps = migrations()
     if have > max(steps):
-        raise SchemaError(
+        raise Refusal(
             f"the database has schema {have}, this Mailstead knows {max(steps)}: "
             "run the newer Mailstead again, or restore a backup made before the upgrade"
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 import apsw
 
-from mailstead.model.errors import TemporaryFailure
+from mailstead.model.errors import Refusal, TemporaryFailure
 from mailstead.model.world import Clock
 
 OLDEST_SQLITE = (3, 51, 3)  # older ones can corrupt a WAL that two connections write and checkpoint
@@ -26,9 +26,14 @@ CACHE_KIB = 16_000
 def connect(path: Path, vfs: str | None, writer: bool) -> apsw.Connection:
     """A connection with the settings that everything here relies on."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
-    connection.set_busy_timeout(BUSY_TIMEOUT)
-    connection.pragma("journal_mode", "wal")
+    try:
+        connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
+        connection.set_busy_timeout(BUSY_TIMEOUT)
+        connection.pragma("journal_mode", "wal")
+    except apsw.NotADBError:
+        raise Refusal(f"{path} is not a database of ours: move it away, or name another") from None
+    except apsw.CantOpenError:
+        raise Refusal(f"{path} cannot be opened: is its folder there, and writable?") from None
     connection.pragma("synchronous", "FULL")
     connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
     connection.pragma("mmap_size", 0)
@@ -153,7 +158,7 @@ def failure_of(error: Exception) -> Exception:
 def check_version() -> None:
     version = tuple(map(int, apsw.sqlite_lib_version().split(".")))
     if version < OLDEST_SQLITE:
-        raise RuntimeError(
+        raise Refusal(
             f"SQLite {apsw.sqlite_lib_version()} can corrupt its write-ahead log; apsw with "
             f"SQLite {'.'.join(map(str, OLDEST_SQLITE))} or later is needed: pip install -U apsw"
         )
