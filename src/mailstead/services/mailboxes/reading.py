@@ -14,6 +14,8 @@ from mailstead.storage.messages import Ranges
 from mailstead.storage.plan import StoredBody
 from mailstead.storage.store import Tx
 
+STEP = 64  # messages that are read before their octets are counted
+
 ReadBody = Callable[[StoredBody, int, int], bytes]
 
 
@@ -47,29 +49,30 @@ def read_page(
 ) -> tuple[list[tuple[Any, ...]], Ranges]:
     """Rows of the first messages in the ranges of UIDs, and the ranges that are left."""
     rows: list[tuple[Any, ...]] = []
-    for number, (first, last) in enumerate(ranges):
+    left = list(reversed(ranges))
+    while left and len(rows) < limit and (octets is None or octets > 0):
+        first, last = left.pop()
         room, stop = limit - len(rows), last
-        if octets is not None and room:
-            stop, size = _find_stop(tx, mailbox, (first, last), room, octets)
-            octets = max(0, octets - size)
-        found = messages.page(tx, mailbox, first, stop, room, columns) if room else []
+        if octets is not None and "part" in columns:
+            stop = _find_stop(tx, mailbox, (first, last), room, octets)
+        elif octets is not None:
+            room = min(room, STEP)
+        found = messages.page(tx, mailbox, first, stop, room, columns)
         rows += found
-        if len(rows) >= limit or stop < last or octets == 0:
-            after = found[-1][0] + 1 if len(found) == room and found else stop + 1
-            left = [(after, last)] if room and after <= last else []
-            return rows, [*left, *ranges[number + bool(room) :]]
-    return rows, []
+        if octets is not None:
+            octets -= sum([len(value) for row in found for value in row if type(value) is bytes])
+        after = found[-1][0] + 1 if len(found) == room else stop + 1
+        if after <= last:
+            left.append((after, last))
+    return rows, left[::-1]
 
 
-def _find_stop(
-    tx: Tx, mailbox: MailboxId, span: tuple[int, int], room: int, octets: int
-) -> tuple[int, int]:
-    """The last UID whose message still fits, at least one message, and what they take."""
-    total = 0
+def _find_stop(tx: Tx, mailbox: MailboxId, span: tuple[int, int], room: int, octets: int) -> int:
+    """The last UID whose message still fits; that of the first message in any case."""
     before = 0
     for uid, size in messages.page(tx, mailbox, *span, room, ("uid", "size")):
-        size = min(size, 2 * PART_SIZE)
-        if before and total + size > octets:
-            return before, total
-        total, before = total + size, uid
-    return span[1], total
+        octets -= min(size, 2 * PART_SIZE)
+        if before and octets < 0:
+            return before
+        before = uid
+    return span[1]

@@ -33,6 +33,7 @@ from mailstead.storage.store import WRITE_LIMIT, Store, Tx
 
 T = TypeVar("T")
 
+RECENT_CHANGES = 2  # modseqs, of at most WRITE_LIMIT rows each, that are read at once, too
 FEW = 4  # messages that are read at once: a trip to a thread would cost more
 
 
@@ -170,11 +171,15 @@ class Mailboxes:
 
     async def update(self, contents: Contents) -> Update | None:
         """What has changed since these contents; None if the mailbox is gone."""
-        mailbox = contents.mailbox
+        mailbox, modseq = contents.mailbox, contents.modseq
         found = await self._store.look_up(lambda tx: mailboxes.find_by_id(tx, mailbox))
-        if found is not None and found.modseq == contents.modseq:
-            return Update(contents, Changes(contents.modseq, (), ()))
-        later = await self._store.read(lambda tx: changes.since(tx, mailbox, contents.modseq))
+        if found is None:
+            return None
+        if found.modseq == modseq:
+            return Update(contents, Changes(modseq, (), ()))
+        soon = found.modseq - modseq <= RECENT_CHANGES
+        read = self._store.look_up if soon else self._store.read
+        later = await read(lambda tx: changes.since(tx, mailbox, modseq))
         if later is None:
             return None
         known = self._shelf.find(mailbox)

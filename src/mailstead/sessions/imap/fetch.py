@@ -22,6 +22,7 @@ from mailstead.storage.blobs import PART_SIZE
 ROWS_LIMIT = 500  # messages of a page of columns
 BODIES_LIMIT = 128  # messages of a page with text
 OCTETS_LIMIT = 1024 * 1024  # of such a page, about
+HEADERS_OCTETS_LIMIT = 4 * 1024 * 1024  # of a page without bodies
 
 _HEADER_ONLY = (Text.HEADER, Text.HEADER_FIELDS, Text.HEADER_FIELDS_NOT, Text.MIME)
 
@@ -63,8 +64,7 @@ async def _from_store(
         indices = contents.locate(page.uids)
         return indices, format_.render(Rows(contents, recent_from, indices, page))
 
-    heavy = not _SMALL.issuperset(format_.needs)
-    limit, octets = (BODIES_LIMIT, OCTETS_LIMIT) if heavy else (ROWS_LIMIT, None)
+    limit, octets = _page_size(format_)
     found: list[tuple[int, int]] = []
     ranges = view.ranges(spans)
     while ranges:
@@ -76,9 +76,21 @@ async def _from_store(
     return found
 
 
-_SMALL = frozenset(
-    ("uid", "internal_date", "size", "envelope", "bodystructure", "structure", "header")
-)
+_OF_PLACEMENT = frozenset(("uid", "internal_date", "size"))
+
+
+def _page_size(format_: Format) -> tuple[int, int | None]:
+    """How many messages a page has at most, and how many octets of messages, about.
+
+    The more sections are asked for of each message, the fewer messages: what a page becomes in
+    memory is bounded whatever a client asks for.
+    """
+    if _OF_PLACEMENT.issuperset(format_.needs):
+        return ROWS_LIMIT, None
+    sections = sum(column.section for column in format_.columns) or 1
+    if "part" in format_.needs:
+        return BODIES_LIMIT, OCTETS_LIMIT // sections
+    return ROWS_LIMIT, HEADERS_OCTETS_LIMIT // sections
 
 
 def _spans(indices: Sequence[int]) -> list[tuple[int, int]]:

@@ -50,7 +50,12 @@ class Column(msgspec.Struct, frozen=True):
     template: bytes
     values: Callable[[Rows], Values]
     needs: tuple[str, ...] = ()
-    width: int = 1  # how many gaps
+    section: bool = False  # octets of the message: two gaps, the last of which may be spread
+
+    @property
+    def width(self) -> int:
+        """How many gaps the template has."""
+        return 2 if self.section else 1
 
 
 class Format(msgspec.Struct, frozen=True):
@@ -168,7 +173,9 @@ def _section_column(section: Section) -> Column:
     template = section.label.replace(b"%", b"%%") + b" %b%b"
     chosen = field_filter(section)
     if not section.part and section.text in _OF_HEADER and not section.partial:
-        return Column(template, lambda rows: _literals(map(chosen, rows["header"])), ("header",), 2)
+        return Column(
+            template, lambda rows: _literals(map(chosen, rows["header"])), ("header",), True
+        )
 
     def values(rows: Rows) -> Values:
         return _literals([read_section(section, source, chosen) for source in _sources(rows)])
@@ -178,7 +185,7 @@ def _section_column(section: Section) -> Column:
         needs.append("structure")
     if section.part or section.text not in _OF_HEADER:
         needs.append("part")
-    return Column(template, values, tuple(needs), 2)
+    return Column(template, values, tuple(needs), True)
 
 
 _OF_HEADER = (Text.HEADER, Text.HEADER_FIELDS, Text.HEADER_FIELDS_NOT)

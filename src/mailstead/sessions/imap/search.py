@@ -33,10 +33,12 @@ from mailstead.sessions.imap.sync import NoSuchMessage, View, to_spans
 from mailstead.storage.plan import StoredBody
 from mailstead.storage.store import from_micros, to_micros
 
+AT_ONCE = 1000  # messages that are looked at in the loop
 COLUMNS_LIMIT = 1000  # messages of a page of columns
 HEADERS_LIMIT = 500  # of a page of headers
 BODIES_LIMIT = 64
 OCTETS_LIMIT = 1024 * 1024  # of a page of bodies, about
+HEADERS_OCTETS_LIMIT = 4 * 1024 * 1024  # of a page without bodies
 TEXT_LIMIT = 1024 * 1024  # characters of one message that are searched
 BODY_LIMIT = 4 * TEXT_LIMIT  # octets of its body that are read
 
@@ -52,7 +54,10 @@ async def search(session: Session, command: commands.Search) -> None:
     except ValueError as error:
         raise NoSuchMessage(str(error)) from error
     memory, rest = _part(program)
-    found = _find_in_memory(view, memory)
+    if _quick_flags(memory) is None and len(uids) > AT_ONCE:
+        found = await session.site.world.offload.run(lambda: _find_in_memory(view, memory))
+    else:
+        found = _find_in_memory(view, memory)
     if rest is not None and found:
         found = await _find_in_store(session, view, rest, found)
     numbers = [uids[i] for i in found] if command.uid else [i + 1 for i in found]
@@ -161,12 +166,14 @@ class _Scan:
         self.others = And(others)
         self.probes = [probe for key in others if (probe := _probe(key))]
         need = needs(self.others) if others else Need.NOTHING
-        self.limit, self.octets = COLUMNS_LIMIT, None
+        self.limit = COLUMNS_LIMIT
+        self.octets: int | None = None
         columns = {"uid": None} | {_column_of(key): None for key in self.plain}
         if need & Need.COLUMNS:
             columns |= dict.fromkeys(_COLUMNS)
         if need & (Need.HEADER | Need.BODY):
-            columns["header"], self.limit = None, HEADERS_LIMIT
+            columns["header"] = None
+            self.limit, self.octets = HEADERS_LIMIT, HEADERS_OCTETS_LIMIT
         if need & Need.BODY:
             columns |= dict.fromkeys(("structure", "blob", "body_size", "part"))
             self.limit, self.octets = BODIES_LIMIT, OCTETS_LIMIT
