@@ -137,7 +137,7 @@ async def _note(
     flags = session.selected.contents.flags
     unseen = [i for start, stop in found for i in range(start, stop) if not flags[i] & SEEN]
     if unseen:
-        changed = await change_flags(session, to_spans(unseen), "add", SEEN, "")
+        changed, _ = await change_flags(session, to_spans(unseen), "add", SEEN, "")
         await tell_flags(session, changed, command.uid or Attribute.UID in command.items)
 
 

@@ -25,12 +25,14 @@ async def store(session: Session, command: commands.Store) -> None:
         return
     spans = view.select(command.numset, command.uid)
     mode = _MODES[command.mode]
-    await change_flags(session, spans, mode, command.system, command.keywords)
+    changed, alone = await change_flags(session, spans, mode, command.system, command.keywords)
     if command.mode is not StoreMode.REMOVE:
         session.write(new_keywords(view, (command.keywords,)))
     if not command.silent:
         for span in spans:
             await tell_flags(session, range(*span), command.uid)
+    elif not alone:  # the result may hold what the client cannot know (RFC 3501 section 6.4.6)
+        await tell_flags(session, changed, command.uid)
     await session.finish(command.tag, "STORE completed", "", command.uid, command.uid)
 
 
@@ -40,21 +42,27 @@ async def change_flags(
     mode: Literal["replace", "add", "remove"],
     system: int,
     keywords: str,
-) -> Sequence[int]:
-    """Change flags in the store and in the view; the indices of messages that are different now."""
+) -> tuple[Sequence[int], bool]:
+    """Change flags in the store and in the view.
+
+    Gives the indices of the messages that are different now, and whether nobody else had changed
+    the mailbox since the client was last told.
+    """
     view = session.selected
     mailbox, known = view.contents.mailbox, view.contents.modseq
     rows: list[FlagsRow] = []
+    alone = True
     try:
         for ranges in view.slices(spans):
             done = await session.site.mailboxes.set_flags(mailbox, ranges, mode, system, keywords)
             # If nobody else wrote in between, the client knows all up to this write.
-            known = done.modseq if done.before == known else known
+            alone = alone and done.before == known
+            known = done.modseq if alone else known
             rows += [row for row in done.rows if view.contents.find(row.uid) is not None]
     finally:
         if rows:
             view.contents = view.contents.with_flags(rows, known)
-    return view.contents.locate([row.uid for row in rows])
+    return view.contents.locate([row.uid for row in rows]), alone
 
 
 async def tell_flags(session: Session, indices: Sequence[int], uid: bool) -> None:
