@@ -176,7 +176,7 @@ def _check_values(path: Path, config: Config) -> None:
     """Every value that is text with a form of its own; the error names the setting."""
     checks: list[tuple[str, Any, str]] = [("hostname", parse_domain, config.hostname)]
     checks += [("routes", parse_endpoint, target) for target in config.routes.values()]
-    checks += [("routes", parse_domain, domain.lstrip("*.")) for domain in config.routes]
+    checks += [("routes", _route_domain, domain) for domain in config.routes]
     checks += [("allowed_targets", ipaddress.ip_network, text) for text in config.allowed_targets]
     checks += [("dns.servers", _dns_server, text) for text in config.dns.servers]
     for name in ("smtp", "submission", "submissions", "imap", "imaps"):
@@ -196,6 +196,12 @@ def _check_values(path: Path, config: Config) -> None:
         raise ConfigError(f'{path}: smarthost.tls: it is "implicit", "starttls" or "none"')
     if config.smarthost and config.smarthost.login and config.smarthost.tls == "none":
         raise ConfigError(f"{path}: smarthost: a password never goes out without TLS")
+
+
+def _route_domain(text: str) -> None:
+    """A domain, "*.parent", or "*" for all."""
+    if text != "*":
+        parse_domain(text.removeprefix("*."))
 
 
 def _smarthost(text: str) -> Endpoint:

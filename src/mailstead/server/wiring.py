@@ -11,21 +11,24 @@ from pathlib import Path
 
 import msgspec
 
+from mailstead.model.address import Domain
 from mailstead.model.world import Network, World
 from mailstead.net.bus import DatagramBus
 from mailstead.net.clock import SystemClock, SystemRandom, ThreadOffload
+from mailstead.net.interfaces import own_addresses
 from mailstead.net.resolver import StubResolver, system_servers
 from mailstead.net.stream import SocketNetwork
 from mailstead.net.tls import verifying_context
 from mailstead.server import config as config_file
 from mailstead.server.config import Config, Dns, parse_endpoint
 from mailstead.services.accounts import Accounts
+from mailstead.services.delivery.recipients import Catch
 from mailstead.services.housekeeping import Housekeeping
 from mailstead.services.inbound.visit import Site
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.outbound.operators import Operators
 from mailstead.services.outbound.queue import Outbound, Settings
-from mailstead.services.outbound.route import Security, Smarthost
+from mailstead.services.outbound.route import Security, Smarthost, choose_way
 from mailstead.services.telling import Tell, TellingStore
 from mailstead.services.watch import Watch
 from mailstead.sessions.imap.state import Site as ImapSite
@@ -62,8 +65,7 @@ def build(config: Config, world: World, store: Store, tell: Tell) -> House:
         world=world,
         watch=watch,
         accounts=accounts,
-        routes=frozenset(config.routes),
-        catch_outside=config.catch_outside,
+        catch=_catch(config),
     )
     mailboxes = Mailboxes(told, world, watch, config.folder)
     imap = ImapSite(
@@ -75,7 +77,7 @@ def build(config: Config, world: World, store: Store, tell: Tell) -> House:
         mailboxes=mailboxes,
     )
     outbound = Outbound(told, world, watch, sending(config), _verifying(config))
-    operators = Operators(told, world, watch, config.hostname)
+    operators = Operators(told, world, watch, config.hostname, _catch(config))
     return House(
         config=config,
         world=world,
@@ -98,8 +100,20 @@ def sending(config: Config) -> Settings:
         routes={domain: parse_endpoint(at, 25) for domain, at in config.routes.items()},
         smarthost=_smarthost(config.smarthost),
         allowed_targets=config.allowed_targets,
-        own_addresses=frozenset(parse_endpoint(at).address for at in config.listen.smtp),
+        own_addresses=own_addresses(parse_endpoint(at).address for at in config.listen.smtp),
+        catch=_catch(config),
     )
+
+
+def _catch(config: Config) -> Catch | None:
+    if not config.catch_outside:
+        return None
+    routes = {domain: parse_endpoint(at, 25) for domain, at in config.routes.items()}
+
+    def is_routed(domain: Domain) -> bool:
+        return choose_way(domain, "", routes, None).endpoint is not None
+
+    return Catch(config.catch_outside, is_routed)
 
 
 def _smarthost(config: config_file.Smarthost | None) -> Smarthost | None:

@@ -5,9 +5,11 @@ Holds: an expansion ends, whatever the aliases say: each address is followed onc
 levels deep, to at most TARGETS_LIMIT targets.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
-from mailstead.model.address import Address
+from mailstead.model.address import Address, Domain, parse_address
 from mailstead.model.numbers import OrganisationId
 from mailstead.model.reply import Reply
 from mailstead.protocol.smtp import replies
@@ -47,8 +49,20 @@ class NotHere(msgspec.Struct, frozen=True):
     address: Address
 
 
-def find(tx: Tx, address: Address) -> Found | NotHere | Reply:
+class Catch(msgspec.Struct, frozen=True):
+    """A developer's server: the account that gets what would leave without a route."""
+
+    login: str
+    is_routed: Callable[[Domain], bool]
+
+
+def find(tx: Tx, address: Address, catch: Catch | None = None) -> Found | NotHere | Reply:
     """Where the recipient leads, or the reply that refuses it."""
+    found = _find(tx, address)
+    return found if catch is None else _caught(tx, found, catch)
+
+
+def _find(tx: Tx, address: Address) -> Found | NotHere | Reply:
     first = accounts.find_destination(tx, address)
     if isinstance(first, Elsewhere):
         return NotHere(address)
@@ -64,6 +78,23 @@ def find(tx: Tx, address: Address) -> Found | NotHere | Reply:
 def leave(address: Address, organisation: OrganisationId) -> Found:
     """A recipient elsewhere that a sender of ours may send to."""
     return Found(address, "elsewhere", organisation, elsewhere=(address,))
+
+
+def _caught(tx: Tx, found: Found | NotHere | Reply, catch: Catch) -> Found | NotHere | Reply:
+    """The same, with the catching account instead of everything that has no route."""
+    if isinstance(found, Reply):
+        return found
+    account = accounts.find_destination(tx, parse_address(catch.login))
+    if not isinstance(account, ToAccount):
+        return found
+    if isinstance(found, NotHere):
+        if catch.is_routed(found.address.domain):
+            return leave(found.address, account.organisation)
+        return Found(found.address, "caught", account.organisation, accounts=(account,))
+    routed = tuple(one for one in found.elsewhere if catch.is_routed(one.domain))
+    if routed == found.elsewhere:
+        return found
+    return msgspec.structs.replace(found, accounts=(*found.accounts, account), elsewhere=routed)
 
 
 def _expand(tx: Tx, address: Address, alias: ToTargets) -> Found | Reply:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from mailstead.message import header as fields
-from mailstead.model.address import Address, Domain, parse_address
+from mailstead.model.address import Address, Domain
 from mailstead.model.entries import AnyEntry, Completed, Connected, Refused
 from mailstead.model.errors import Refusal
 from mailstead.model.numbers import OrganisationId, TraceId
@@ -25,10 +25,9 @@ from mailstead.services import submission
 from mailstead.services.accounts import Accounts, Login
 from mailstead.services.delivery import recipients
 from mailstead.services.delivery.plan import Message, compose_plan, mailboxes_of
-from mailstead.services.delivery.recipients import Found, NotHere
+from mailstead.services.delivery.recipients import Catch, Found, NotHere
 from mailstead.services.inbound.trace import Hop, goes_in_circles, received, with_protocol
 from mailstead.services.watch import Watch
-from mailstead.storage import accounts
 from mailstead.storage.blobs import Gathering
 from mailstead.storage.plan import JournalRow
 from mailstead.storage.store import Store, Tx
@@ -53,8 +52,7 @@ class Site(msgspec.Struct, frozen=True):
     world: World
     watch: Watch
     accounts: Accounts
-    routes: frozenset[str] = frozenset()  # domains that a route names
-    catch_outside: str = ""  # the account that gets mail for all domains not ours
+    catch: Catch | None = None
 
 
 class Visit:
@@ -158,28 +156,16 @@ class Visit:
         return done.header
 
     def _find(self, tx: Tx, recipient: Address) -> Found | Reply:
-        found = recipients.find(tx, self._named(recipient))
+        found = recipients.find(tx, self._named(recipient), self.site.catch)
         if not isinstance(found, NotHere):
             return found
-        if self.login is not None and not self.site.catch_outside:
+        if self.login is not None:
             return recipients.leave(found.address, self.login.organisation)
-        if not self.site.catch_outside:
-            return replies.RELAY_DENIED
-        return self._catch(tx, found.address)
+        return replies.RELAY_DENIED
 
     def _named(self, recipient: Address) -> Address:
         """`<postmaster>` without a domain is ours (RFC 5321 section 4.5.1)."""
         return recipient if recipient.domain else Address("postmaster", Domain(self.site.hostname))
-
-    def _catch(self, tx: Tx, recipient: Address) -> Found | Reply:
-        """A developer's server: nothing leaves the machine unless a route names the domain."""
-        account = accounts.get_account(tx, self.site.catch_outside)
-        if recipient.domain in self.site.routes:
-            return recipients.leave(recipient, account.organisation)
-        caught = recipients.find(tx, parse_address(account.login))
-        if not isinstance(caught, Found):
-            return replies.UNKNOWN_RECIPIENT
-        return Found(recipient, "caught", account.organisation, caught.accounts)
 
     def _stamp(self) -> bytes:
         """The Received field of this visit."""

@@ -18,7 +18,7 @@ from mailstead.model.reply import Reply
 from mailstead.model.world import World
 from mailstead.services.delivery import recipients
 from mailstead.services.delivery.plan import Message, compose_plan, mailboxes_of
-from mailstead.services.delivery.recipients import Found, NotHere
+from mailstead.services.delivery.recipients import Catch, Found, NotHere
 from mailstead.services.inbound.visit import new_trace
 from mailstead.storage import accounts
 from mailstead.storage.accounts import ToAccount
@@ -50,15 +50,17 @@ class Wakes(msgspec.Struct, frozen=True):
 class Bounces:
     """Makes plans of events, with a DSN where one is due."""
 
-    def __init__(self, store: Store, world: World, hostname: str) -> None:
-        self._store, self._world, self._hostname = store, world, hostname
+    def __init__(
+        self, store: Store, world: World, hostname: str, catch: Catch | None = None
+    ) -> None:
+        self._store, self._world, self._hostname, self._catch = store, world, hostname, catch
 
     async def plan(self, event: Event) -> Plan:
         """The plan that records the event and tells the sender."""
         sender = _sender(event)
         if not event.notices or sender is None:
             return plain_plan(event)
-        found = await self._store.read(lambda tx: _find(tx, sender, event.outgoing))
+        found = await self._store.read(lambda tx: _find(tx, sender, event.outgoing, self._catch))
         if found is None:
             return plain_plan(event)
         return self._with_dsn(event, sender, found)
@@ -154,13 +156,13 @@ def _sender(event: Event) -> Address | None:
         return None
 
 
-def _find(tx: Tx, sender: Address, outgoing: Outgoing) -> Found | None:
+def _find(tx: Tx, sender: Address, outgoing: Outgoing, catch: Catch | None) -> Found | None:
     """Where the DSN goes: into a mailbox here, even a full one, or out again."""
     destination = accounts.find_destination(tx, sender)
     if isinstance(destination, ToAccount):
         here = (destination,)
         return Found(sender, destination.rule, destination.organisation, accounts=here)
-    found = recipients.find(tx, sender)
+    found = recipients.find(tx, sender, catch)
     if isinstance(found, NotHere):
         return recipients.leave(sender, outgoing.organisation)
     return found if isinstance(found, Found) else None

@@ -17,6 +17,7 @@ from mailstead.model.errors import Refusal
 from mailstead.model.numbers import QueueId
 from mailstead.model.reply import Reply
 from mailstead.model.world import World
+from mailstead.services.delivery.recipients import Catch
 from mailstead.services.outbound.bounce import Bounces, Event, reported, wakes_of
 from mailstead.services.outbound.route import parse_route
 from mailstead.services.watch import Watch
@@ -34,9 +35,16 @@ Found = tuple[Waiting, Outgoing]
 class Operators:
     """The queue's back door."""
 
-    def __init__(self, store: Store, world: World, watch: Watch, hostname: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        world: World,
+        watch: Watch,
+        hostname: str,
+        catch: Catch | None = None,
+    ) -> None:
         self._store, self._world, self._watch = store, world, watch
-        self._bounces = Bounces(store, world, hostname)
+        self._bounces = Bounces(store, world, hostname, catch)
 
     async def find(self, wanted: Filter, limit: int = 100, after: int = 0) -> list[Found]:
         """A page of recipients with their messages; go on after the last id."""

@@ -22,6 +22,7 @@ from mailstead.model.errors import TemporaryFailure
 from mailstead.model.numbers import QueueId
 from mailstead.model.reply import Reply
 from mailstead.model.world import Endpoint, World
+from mailstead.services.delivery.recipients import Catch
 from mailstead.services.outbound.attempt import Attempt, Errand, attempt
 from mailstead.services.outbound.bounce import Bounces, Event, plain_plan, wakes_of
 from mailstead.services.outbound.connect import Dialer
@@ -62,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True):
     own_addresses: frozenset[str] = frozenset()  # where this house listens for SMTP
     connections: int = 100  # at a time
     lane_connections: int = 10  # at a time to one lane
+    catch: Catch | None = None  # a developer's server: DSNs to outside are caught too
 
 
 class _Claimed(msgspec.Struct, frozen=True):
@@ -83,7 +85,7 @@ class Outbound:
         self._store, self._world, self._watch, self._settings = store, world, watch, settings
         self._targets = Targets(parse_networks(settings.allowed_targets), settings.own_addresses)
         self._dialer = Dialer(world.network, settings.hostname, verifying)
-        self._bounces = Bounces(store, world, settings.hostname)
+        self._bounces = Bounces(store, world, settings.hostname, settings.catch)
         self._lanes = Lanes(settings.connections, settings.lane_connections)
         self._pool = Pool()
         self._wake = asyncio.Event()
