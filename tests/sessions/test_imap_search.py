@@ -1,9 +1,9 @@
 """The quick ways of SEARCH find what the plain one finds (RFC 3501 section 6.4.4)."""
 
 import pytest
-from dialogue import compose, open_house
 
 from mailstead.testing.house import SimulatedWorld
+from mailstead.testing.transcript import compose, open_house
 
 KEYS = [
     "ALL",

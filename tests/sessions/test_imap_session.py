@@ -4,7 +4,6 @@ import re
 import ssl
 
 import pytest
-from dialogue import Client, ImapHouse, compose, open_house
 
 from mailstead.model.entries import Retrieved
 from mailstead.net.tls import TlsStream, opportunistic_context
@@ -15,6 +14,7 @@ from mailstead.storage.blobs import PART_SIZE
 from mailstead.storage.store import Tx
 from mailstead.testing.clock import START
 from mailstead.testing.house import SimulatedWorld
+from mailstead.testing.transcript import Client, ImapHouse, compose, open_house
 
 HEADER = b"Subject: big\r\n\r\n"
 

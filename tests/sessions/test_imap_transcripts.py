@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from dialogue import play
 
 from mailstead.testing.house import SimulatedWorld
+from mailstead.testing.transcript import play
 
 FOLDER = Path(__file__).parents[1] / "transcripts" / "imap"
 SCRIPTS = {path.stem: path.read_text("utf-8") for path in sorted(FOLDER.glob("*.txt"))}

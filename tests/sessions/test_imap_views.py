@@ -4,9 +4,9 @@ import random
 import re
 
 import pytest
-from dialogue import Client, ImapHouse, compose, open_house
 
 from mailstead.testing.house import SimulatedWorld
+from mailstead.testing.transcript import Client, ImapHouse, compose, open_house
 
 FLAGS = (r"\Seen", r"\Deleted", r"\Flagged", "$Work", "$Later")
 _RESPONSE = re.compile(

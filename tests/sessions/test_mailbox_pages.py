@@ -1,11 +1,11 @@
 """Pages of a mailbox, one after the other, give each message once and in order."""
 
 import pytest
-from dialogue import open_house
 
 from mailstead.services.mailboxes.reading import STEP, Page
 from mailstead.storage import accounts
 from mailstead.testing.house import SimulatedWorld
+from mailstead.testing.transcript import open_house
 
 COUNT = STEP + 11
 LIGHT, HEADERS, BODIES = ("uid", "size"), ("uid", "header"), ("uid", "header", "part")

@@ -2,12 +2,13 @@
 
     given: accounts alice, bob          (there is always alice@example.org)
     given: C1 is a stranger             (the greeting is still to come; TLS is not offered)
+    given: C1 is on port 25             (or 587: connected, the greeting is still to come)
     given: C1 is alice                  (connected and logged in, nothing left to read)
     given: C1 is alice with INBOX selected
     deliver: alice "Hello" (\\Seen)      (a message of fixed octets, or of the lines with | below)
     wait: 31 minutes
-    C1: a1 NOOP                         (C1+ sends without a line end)
-    S1: a1 OK Completed
+    C1: a1 NOOP                         (C1+ sends without a line end; <NUL>, <CR>, <LF>)
+    S1: a1 OK Completed                 (<trace> stands for the id of a message)
     S1: <closed>
 At the end nobody may have said anything more.
 """
@@ -31,6 +32,8 @@ from mailstead.testing.house import PASSWORD, SimulatedHouse, SimulatedWorld
 PORT = 143
 SIZE_LIMIT = 1_000_000
 _GIVEN = re.compile(r"(C\d) is (a stranger|\w+)(?: with (\S+) (selected|examined))?\Z")
+_ON_PORT = re.compile(r"(C\d) is on port (\d+)\Z")
+_OCTETS = {"<NUL>": "\0", "<CR>": "\r", "<LF>": "\n"}
 _SAID = re.compile(r"([CS])(\d)([:+]) ?(.*)\Z", re.DOTALL)
 
 
@@ -97,9 +100,9 @@ class ImapHouse:
 
         self.world.network.listen(self.address, PORT, serve_one)
 
-    async def connect(self) -> Client:
+    async def connect(self, port: int = PORT) -> Client:
         """A client that has not even read the greeting."""
-        return Client(await self.world.network.connect(self.address, PORT))
+        return Client(await self.world.network.connect(self.address, port))
 
     async def log_in(self, name: str) -> Client:
         """A client that has logged in."""
@@ -180,7 +183,9 @@ class _Stage:
     async def act(self, line: str, message: list[str]) -> None:
         """One line of the script."""
         word, _, rest = line.partition(": ")
-        if word == "given" and (given := _GIVEN.match(rest)):
+        if word == "given" and (on_port := _ON_PORT.match(rest)):
+            self.clients[on_port[1]] = await self.house.connect(int(on_port[2]))
+        elif word == "given" and (given := _GIVEN.match(rest)):
             await self._enter(*given.groups())
         elif word == "deliver":
             await self._deliver(rest, message)
@@ -210,11 +215,15 @@ class _Stage:
     async def _say(self, side: str, number: str, mark: str, text: str) -> None:
         client = self.clients[f"C{number}"]
         if side == "C":
-            octets = text.encode("utf-8").replace(b"<NUL>", b"\0")
-            client.send(octets + (b"" if mark == "+" else b"\r\n"))
+            for name, octet in _OCTETS.items():
+                text = text.replace(name, octet)
+            client.send(text.encode("utf-8") + (b"" if mark == "+" else b"\r\n"))
             return
         try:
             actual = await client.line()
         except TimeoutError:
             actual = "<nothing>"
-        assert actual == text, f"\n  expected {text}\n  but got  {actual}"
+        expected = re.escape(text).replace("<trace>", "[0-9a-z]{12}")
+        assert re.fullmatch(expected, actual, re.DOTALL), (
+            f"\n  expected {text}\n  but got  {actual}"
+        )
