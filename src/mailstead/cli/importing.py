@@ -15,7 +15,7 @@ import msgspec
 from mailstead.cli.house import operate
 from mailstead.cli.parameters import parse_size
 from mailstead.cli.printing import note, show
-from mailstead.model.address import parse_address
+from mailstead.model.address import Address, parse_address
 from mailstead.model.errors import Refusal, TemporaryFailure
 from mailstead.server.wiring import House
 from mailstead.services import directory
@@ -107,6 +107,7 @@ def _account(cells: dict[str, str]) -> NewAccount:
 
 
 async def _import(house: House, rows: list[Row | BadRow]) -> Imported:
+    rows = list(_without_repeats(rows))  # rows run side by side: which comes first is chance
     refused = [row for row in rows if isinstance(row, BadRow)]
     good = [row for row in rows if not isinstance(row, BadRow)]
     for start in range(0, len(good), AT_ONCE):
@@ -118,6 +119,19 @@ async def _import(house: House, rows: list[Row | BadRow]) -> Imported:
         if done // PROGRESS_EVERY > start // PROGRESS_EVERY:
             note(f"{done} of {len(good)} rows ...")
     return Imported(len(rows) - len(refused), sorted(refused, key=lambda bad: bad.line))
+
+
+def _without_repeats(rows: list[Row | BadRow]) -> Iterator[Row | BadRow]:
+    """Of an address that stands in several rows, the first counts."""
+    first: dict[Address, int] = {}
+    for row in rows:
+        if isinstance(row, BadRow):
+            yield row
+            continue
+        line, new = row
+        earlier = first.setdefault(new.address, line)
+        reason = f"the address {new.address} is taken by line {earlier}"
+        yield row if earlier == line else BadRow(line, reason, str(new.address))
 
 
 async def _add(house: House, line: int, new: NewAccount) -> BadRow | None:
