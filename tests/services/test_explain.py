@@ -107,7 +107,7 @@ SENTENCES: list[tuple[AnyEntry, Line]] = [
         Completed(at=AT, changes=("Date added",)),
         Line(
             AT,
-            "What the mail program had left out was completed (RFC 6409 section 8).",
+            "The message was made ready to send (RFC 6409 section 8).",
             ("Date added",),
         ),
     ),

@@ -29,6 +29,7 @@ from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.outbound.operators import Operators
 from mailstead.services.outbound.queue import Outbound, Settings
 from mailstead.services.outbound.route import Security, Smarthost, choose_way
+from mailstead.services.signing import Signing
 from mailstead.services.telling import Tell, TellingStore
 from mailstead.services.watch import Watch
 from mailstead.sessions.imap.state import Site as ImapSite
@@ -65,6 +66,7 @@ def build(config: Config, world: World, store: Store, tell: Tell) -> House:
         world=world,
         watch=watch,
         accounts=accounts,
+        signing=Signing(told, world.clock),
         catch=_catch(config),
     )
     mailboxes = Mailboxes(told, world, watch, config.folder)

@@ -169,7 +169,7 @@ def _of_arrival(entry: Accepted | Refused | Resolved | Completed) -> Line:
             facts = tuple(f"goes to {target}" for target in entry.targets)
             return Line(entry.at, f"{entry.recipient} {rule}.", facts)
         case Completed():
-            text = "What the mail program had left out was completed (RFC 6409 section 8)."
+            text = "The message was made ready to send (RFC 6409 section 8)."
             return Line(entry.at, text, entry.changes)
         case _:
             assert_never(entry)

@@ -12,7 +12,7 @@ from mailstead.model.address import Address, Domain, parse_address
 from mailstead.model.errors import Refusal
 from mailstead.model.mailbox import DEFAULT_MAILBOXES, INBOX
 from mailstead.model.numbers import AccountId, DomainId, MailboxId, OrganisationId
-from mailstead.storage import mailboxes
+from mailstead.storage import dkim, mailboxes
 from mailstead.storage.store import Tx, to_micros
 
 SEPARATOR = "+"  # between the name of an account and its tag (RFC 5233 section 4)
@@ -245,6 +245,7 @@ def delete_domain(tx: Tx, name: Domain) -> None:
         raise Refusal(
             f"{name} still has {left} addresses; delete its accounts and aliases first", "INUSE"
         )
+    dkim.delete_all(tx, domain.id)
     tx.run("DELETE FROM domain WHERE id = :id", id=domain.id)
 
 

@@ -19,6 +19,7 @@ from mailstead.model.errors import Refusal
 from mailstead.model.numbers import OrganisationId, TraceId
 from mailstead.model.reply import Reply
 from mailstead.model.world import Endpoint, World
+from mailstead.msgauth.dkim.canonical import BodyHash
 from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.events import Helo, Mail
 from mailstead.services import submission
@@ -27,6 +28,7 @@ from mailstead.services.delivery import recipients
 from mailstead.services.delivery.plan import Message, compose_plan, mailboxes_of
 from mailstead.services.delivery.recipients import Catch, Found, NotHere
 from mailstead.services.inbound.trace import Hop, goes_in_circles, received, with_protocol
+from mailstead.services.signing import Signing
 from mailstead.services.watch import Watch
 from mailstead.storage.blobs import Gathering
 from mailstead.storage.plan import JournalRow
@@ -52,6 +54,7 @@ class Site(msgspec.Struct, frozen=True):
     world: World
     watch: Watch
     accounts: Accounts
+    signing: Signing
     catch: Catch | None = None
 
 
@@ -95,18 +98,20 @@ class Visit:
     def header(self, header: bytes) -> None:
         """The header is complete."""
         self.header_octets = header
-        self.body = Gathering(self.site.spool)
+        self.body, self.body_hash = Gathering(self.site.spool), BodyHash()
 
     def chunk(self, data: bytes) -> None:
         """A piece of the body."""
         self.body.add(data)
+        if self.login is not None:  # it may be signed
+            self.body_hash.add(data)
 
     async def end(self) -> Reply:
         """Keep the message for each recipient, or refuse it."""
         if no := await self._check_header():
             return self._refuse("data", no, self.envelope.reverse_path)
         story = self._story()
-        message = self._message(self._stamp() + self._complete(story))
+        message = self._message(self._stamp() + await self._complete(story))
         plan = compose_plan(message, self.recipients, story, self._now())
         try:
             await self.site.store.apply(plan)
@@ -123,7 +128,7 @@ class Visit:
         self.envelope = Mail(None)
         self.recipients: list[Found] = []
         self.header_octets = b""
-        self.body = Gathering(self.site.spool)
+        self.body, self.body_hash = Gathering(self.site.spool), BodyHash()
 
     # ------------------------------------------------------------------ steps
 
@@ -144,13 +149,14 @@ class Visit:
     async def _owns(self, address: Address) -> bool:
         return self.login is not None and await self.site.accounts.may_send_as(self.login, address)
 
-    def _complete(self, story: list[AnyEntry]) -> bytes:
-        """The header, in submission with what was missing."""
+    async def _complete(self, story: list[AnyEntry]) -> bytes:
+        """The header, in submission with what was missing and signed."""
         if self.login is None:
             return self.header_octets
         done = submission.complete(
             self.header_octets, self.login.login, self.site.hostname, self.trace, self._now()
         )
+        done = await self.site.signing.sign(done, self.body_hash.finish())
         if done.changes:
             story.append(Completed(at=self._now(), changes=done.changes))
         return done.header
