@@ -60,6 +60,65 @@ def test_a_domain_comes_and_goes(mailstead: Any) -> None:
     assert names == ["example.org"]
 
 
+def test_the_key_of_a_domain(mailstead: Any) -> None:
+    added = mailstead("domain", "add", "example.net", "--json").json()
+    (record,) = [one for one in added["records"] if "._domainkey." in one["name"]]
+    (listed, _) = mailstead("domain", "list", "--json").json()
+    selector = listed["dkim"]
+    assert record["name"] == f"{selector}._domainkey.example.net."
+    shown = mailstead("domain", "dkim", "example.net", "--json").json()
+    assert [one["value"] for one in shown["records"]] == [record["value"]]
+    assert [(key["selector"], key["active"]) for key in shown["keys"]] == [(selector, True)]
+    assert mailstead("domain", "delete", "example.net").code == 0
+
+
+def test_a_key_is_replaced(mailstead: Any) -> None:
+    (old,) = mailstead("domain", "dkim", "example.org", "--json").json()["keys"]
+    ran = mailstead("domain", "dkim", "example.org", "--new")
+    new = f"{old['selector']}b"
+    assert f"mailstead domain dkim example.org --use {new}" in ran.out
+    assert f"{new}._domainkey.example.org.  TXT" in ran.out
+    assert mailstead("domain", "list", "--json").json()[0]["dkim"] == old["selector"]
+    ran = mailstead("domain", "dkim", "example.org", "--use", new)
+    assert f"signs its mail with the key {new}" in ran.out
+    assert "for a week" in ran.out
+    assert mailstead("domain", "list", "--json").json()[0]["dkim"] == new
+    again = mailstead("domain", "dkim", "example.org", "--json")
+    assert [key["active"] for key in again.json()["keys"]] == [True, False]
+    assert "PRIVATE" not in again.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("example.com",), 1, "mailstead domain add example.com"),
+        (
+            ("example.org", "--use", "m1"),
+            1,
+            "there is no key m1: mailstead domain dkim example.org",
+        ),
+        (("example.org", "--new", "--use", "m1"), 2, "first --new"),
+    ],
+)
+def test_keys_that_there_are_not(
+    mailstead: Any, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    ran = mailstead("domain", "dkim", *arguments)
+    assert code == ran.code
+    assert says in ran.err
+
+
+def test_a_domain_of_before_gets_a_key(mailstead: Any) -> None:
+    async def forget_keys() -> None:
+        async with open_house(load(mailstead.config), lambda trace, entries: None) as house:
+            await house.store.write(lambda tx: tx.run("DELETE FROM dkim_key"))
+
+    asyncio.run(forget_keys())
+    assert mailstead("domain", "list", "--json").json()[0]["dkim"] is None
+    assert "signs its mail with the key m" in mailstead("domain", "dkim", "example.org").out
+    assert mailstead("domain", "list", "--json").json()[0]["dkim"] is not None
+
+
 def test_organisations(mailstead: Any) -> None:
     mailstead("domain", "add", "example.net")
     mailstead("domain", "add", "example.com", "--organisation", "Acme")

@@ -42,6 +42,10 @@ def test_the_records_to_publish(fresh: Any) -> None:
     assert found["_imaps._tcp.example.org.", "SRV"] == "0 1 993 mail.example.org."
     assert found["_submissions._tcp.example.org.", "SRV"] == "0 1 465 mail.example.org."
     assert any(name == "mail.example.org." for name, _ in found)
+    (dkim,) = [value for (name, _), value in found.items() if "._domainkey.example.org." in name]
+    first, second = dkim.removeprefix('"').removesuffix('"').split('" "')
+    assert len(first) == 255  # a string of a TXT record is no longer (RFC 1035 section 3.3)
+    assert re.fullmatch("v=DKIM1; k=rsa; p=[A-Za-z0-9+/]{392}", first + second)
 
 
 def test_a_configuration_is_never_overwritten(mailstead: Any) -> None:

@@ -1,15 +1,21 @@
 """`mailstead domain`: the domains whose mail is ours."""
 
+from datetime import datetime
+
 import click
 import msgspec
 
-from mailstead.cli.house import load_config, read, teaching, write
+from mailstead.cli.house import load_config, operate, read, teaching, write
 from mailstead.cli.parameters import ADDRESS, DOMAIN
 from mailstead.cli.printing import for_operators, show, table
-from mailstead.cli.records import Record, format_records, own_addresses, records
+from mailstead.cli.records import Record, dkim_record, format_records, own_addresses, records
 from mailstead.model.address import Address, Domain
-from mailstead.services import directory
+from mailstead.msgauth.dkim.key import SigningKey
+from mailstead.server.wiring import House
+from mailstead.services import directory, signing
 from mailstead.storage import accounts
+from mailstead.storage import dkim as dkim_keys
+from mailstead.storage.dkim import StoredKey
 from mailstead.storage.store import Tx
 
 
@@ -21,12 +27,30 @@ class ShownDomain(msgspec.Struct, frozen=True):
     catch_all: str | None
     accounts: int
     aliases: int
+    dkim: str | None  # the selector of the key that it signs with
 
 
 class AddedDomain(msgspec.Struct, frozen=True):
     """A domain that was added, and what to publish for it."""
 
     name: str
+    records: list[Record]
+
+
+class ShownKey(msgspec.Struct, frozen=True):
+    """A key to sign with, without its private half."""
+
+    selector: str
+    algorithm: str
+    active: bool
+    created: datetime
+
+
+class ShownKeys(msgspec.Struct, frozen=True):
+    """The keys of a domain, the newest first, and what to publish of them."""
+
+    name: str
+    keys: list[ShownKey]
     records: list[Record]
 
 
@@ -45,8 +69,12 @@ def add(name: Domain, organisation: str, as_json: bool) -> None:
     Without --organisation it belongs to the first organisation, which the first domain names.
     """
     with teaching(ALREADYEXISTS="mailstead domain list"):
-        write(lambda tx: directory.add_domain(tx, name, organisation))
-    found = records(name, load_config().hostname, own_addresses())
+        key = operate(
+            lambda house: directory.host_domain(
+                house.store, house.world.offload, name, organisation
+            )
+        )
+    found = records(load_config().hostname, own_addresses(), key)
     text = (
         f"{name} is hosted here now. Publish in the DNS:\n\n{format_records(found)}\n\n"
         f"Next: mailstead account add SOMEBODY@{name}"
@@ -59,8 +87,11 @@ def add(name: Domain, organisation: str, as_json: bool) -> None:
 def list_(as_json: bool) -> None:
     """List the domains."""
     found = read(_list)
-    rows = [(d.name, d.organisation, d.accounts, d.aliases, d.catch_all or "-") for d in found]
-    titles = ("DOMAIN", "ORGANISATION", "ACCOUNTS", "ALIASES", "CATCH-ALL")
+    rows = [
+        (d.name, d.organisation, d.accounts, d.aliases, d.dkim or "-", d.catch_all or "-")
+        for d in found
+    ]
+    titles = ("DOMAIN", "ORGANISATION", "ACCOUNTS", "ALIASES", "DKIM", "CATCH-ALL")
     text = table(titles, rows) if rows else "No domains yet. Next: mailstead domain add example.org"
     show(found, text, as_json)
 
@@ -93,11 +124,69 @@ def catch_all(name: Domain, account: Address | None, none: bool, as_json: bool) 
     show({"name": name, "catch_all": str(account) if account else None}, text, as_json)
 
 
+@domain.command()
+@click.argument("name", type=DOMAIN)
+@click.option("--new", is_flag=True, help="Make another key, which does not sign yet.")
+@click.option("--use", metavar="SELECTOR", help="Sign with this key from now on.")
+@for_operators
+def dkim(name: Domain, new: bool, use: str | None, as_json: bool) -> None:
+    """Show the key that signs a domain's mail, and the DNS record to publish for it.
+
+    A domain without a key gets one. To replace a key: --new, publish the record that it prints,
+    a day later --use its selector, and a week after that take the old record out of the DNS.
+    """
+    if new and use:
+        raise click.UsageError("first --new; --use once its record is published")
+    with teaching(NONEXISTENT=f"mailstead domain dkim {name}"):
+        operate(lambda house: _change_keys(house, name, new, use))
+    keys = read(lambda tx: dkim_keys.list_all(tx, accounts.get_domain(tx, name).id))
+    shown = ShownKeys(name, [_without_secret(key) for key in keys], _key_records(name, keys))
+    show(shown, _text_of_keys(shown, bool(use)), as_json)
+
+
+async def _change_keys(house: House, name: Domain, new: bool, use: str | None) -> None:
+    store, offload = house.store, house.world.offload
+    if use:
+        await store.write(lambda tx: signing.use_key(tx, name, use))
+    elif new:
+        await signing.prepare_key(store, offload, name)
+    else:
+        await signing.ensure_key(store, offload, name)
+
+
+def _without_secret(key: StoredKey) -> ShownKey:
+    return ShownKey(key.selector, key.algorithm, key.active, key.created)
+
+
+def _key_records(name: Domain, keys: list[StoredKey]) -> list[Record]:
+    """The record of the key that signs, and of newer ones, which are to follow it."""
+    found = []
+    for key in keys:
+        why = "DKIM: the key that signs" if key.active else "DKIM: a key that does not sign yet"
+        found.append(dkim_record(SigningKey(name, key.selector, key.private_key), why))
+        if key.active:
+            break
+    return found
+
+
+def _text_of_keys(shown: ShownKeys, used: bool) -> str:
+    signs = next((key.selector for key in shown.keys if key.active), None)
+    state = f"signs its mail with the key {signs}" if signs else "does not sign its mail"
+    lines = [f"{shown.name} {state}. Publish in the DNS:", format_records(shown.records)]
+    if not shown.keys[0].active:
+        command = f"mailstead domain dkim {shown.name} --use {shown.keys[0].selector}"
+        lines.append(f"Next, a day after the new record is published: {command}")
+    if used:
+        lines.append("Keep the record of the old key for a week: mail with it is on its way.")
+    return "\n\n".join(lines)
+
+
 def _list(tx: Tx) -> list[ShownDomain]:
     organisations = dict(tx.rows("SELECT id, name FROM organisation"))
     of_accounts = "SELECT domain, count(*) FROM address WHERE account IS {} NULL GROUP BY domain"
     people = dict(tx.rows(of_accounts.format("NOT")))
     aliases = dict(tx.rows(of_accounts.format("")))
+    selectors = dkim_keys.signing_selectors(tx)
     return [
         ShownDomain(
             name=one.name,
@@ -105,6 +194,7 @@ def _list(tx: Tx) -> list[ShownDomain]:
             catch_all=one.catch_all,
             accounts=people.get(one.id, 0),
             aliases=aliases.get(one.id, 0),
+            dkim=selectors.get(one.id),
         )
         for one in accounts.list_domains(tx)
     ]

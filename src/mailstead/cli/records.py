@@ -1,7 +1,7 @@
 """The DNS records that a domain needs for its mail, as lines of a zone.
 
-MX (RFC 5321 section 5.1), SPF (RFC 7208), DMARC (RFC 9989), SRV for mail programs (RFC 6186,
-RFC 8314 section 5.1). No DKIM: a key is of use once the server signs.
+MX (RFC 5321 section 5.1), SPF (RFC 7208), DKIM (RFC 6376 section 3.6), DMARC (RFC 9989), SRV for
+mail programs (RFC 6186, RFC 8314 section 5.1).
 """
 
 import ipaddress
@@ -9,7 +9,7 @@ import socket
 
 import msgspec
 
-from mailstead.model.address import Domain
+from mailstead.msgauth.dkim.key import SigningKey, txt_strings
 
 MX_PREFERENCE = 10
 # An address of the outside world: nothing is sent to it, the kernel only looks up the way.
@@ -26,8 +26,9 @@ class Record(msgspec.Struct, frozen=True):
     why: str
 
 
-def records(domain: Domain, hostname: str, addresses: list[str]) -> list[Record]:
-    """What to publish for the domain; without addresses, placeholders stand in their place."""
+def records(hostname: str, addresses: list[str], key: SigningKey) -> list[Record]:
+    """What to publish for the domain of the key; placeholders stand where there is no address."""
+    domain = key.domain
     srv = [
         Record(f"{service}.{domain}.", "SRV", f"0 1 {port} {hostname}.", "mail programs find us")
         for service, port in _SERVICES.items()
@@ -38,6 +39,7 @@ def records(domain: Domain, hostname: str, addresses: list[str]) -> list[Record]
             f"{domain}.", "MX", f"{MX_PREFERENCE} {hostname}.", "mail for the domain comes here"
         ),
         Record(f"{domain}.", "TXT", '"v=spf1 mx ~all"', "SPF: who sends for the domain"),
+        dkim_record(key, "DKIM: the key that shows that mail is from the domain"),
         Record(
             f"_dmarc.{domain}.",
             "TXT",
@@ -46,6 +48,12 @@ def records(domain: Domain, hostname: str, addresses: list[str]) -> list[Record]
         ),
         *srv,
     ]
+
+
+def dkim_record(key: SigningKey, why: str) -> Record:
+    """The public half of a key, in strings as long as a zone may have them."""
+    strings = " ".join(f'"{text}"' for text in txt_strings(key.record))
+    return Record(f"{key.name}.", "TXT", strings, why)
 
 
 def _of_host(hostname: str, addresses: list[str]) -> list[Record]:

@@ -18,12 +18,12 @@ from mailstead.cli.records import Record, format_records, own_addresses, records
 from mailstead.cli.template import config_text
 from mailstead.model.address import Address, Domain
 from mailstead.model.errors import Refusal
+from mailstead.msgauth.dkim.key import SigningKey
 from mailstead.server.config import Config
 from mailstead.server.wiring import House
-from mailstead.services import directory
+from mailstead.services import directory, signing
 from mailstead.services.directory import NewAccount
 from mailstead.storage import accounts
-from mailstead.storage.store import Tx
 
 SYSTEM_CONFIG = Path("/etc/mailstead/mailstead.toml")
 SYSTEM_DATABASE = Path("/var/lib/mailstead/mailstead.db")
@@ -81,7 +81,7 @@ def setup(
     word = get_password(source, f"Password for {address}")
     directory.check_password(word.word)
     fresh = _make_folder(config)
-    made = run_in_house(config, lambda house: _populate(house, address, word))
+    made, key = run_in_house(config, lambda house: _populate(house, address, word))
     _give_to_service_user(config, fresh)
     _write(path, config_text(config))
     done = SetUp(
@@ -90,7 +90,7 @@ def setup(
         hostname=config.hostname,
         domain=address.domain,
         account=str(address).casefold(),
-        records=records(address.domain, config.hostname, own_addresses()),
+        records=records(config.hostname, own_addresses(), key),
         password=word.word if made and word.generated else "",
     )
     show(done, _text(done, config, made), as_json)
@@ -126,19 +126,20 @@ def _make_folder(config: Config) -> bool:
     return True
 
 
-async def _populate(house: House, address: Address, word: Password) -> bool:
-    """The first domain and account; False if the account was there already and is unchanged."""
+async def _populate(house: House, address: Address, word: Password) -> tuple[bool, SigningKey]:
+    """The first domain and account, and the domain's key.
 
-    def add_domain(tx: Tx) -> bool:
-        if accounts.find_domain(tx, address.domain) is None:
-            directory.add_domain(tx, address.domain)
-        return accounts.find_account(tx, str(address)) is None
-
-    missing = await house.store.write(add_domain)
+    False if the account was there already and is unchanged.
+    """
+    store, offload = house.store, house.world.offload
+    if await store.read(lambda tx: accounts.find_domain(tx, address.domain)):
+        key = await signing.ensure_key(store, offload, address.domain)
+    else:
+        key = await directory.host_domain(store, offload, address.domain)
+    missing = await store.read(lambda tx: accounts.find_account(tx, str(address)) is None)
     if missing:
-        new = NewAccount(address, word.word)
-        await directory.add_account(house.store, house.world.offload, new)
-    return missing
+        await directory.add_account(store, offload, NewAccount(address, word.word))
+    return missing, key
 
 
 def _give_to_service_user(config: Config, fresh: bool) -> None:

@@ -14,6 +14,7 @@ from mailstead.model.errors import Refusal
 from mailstead.model.mailbox import Mailbox
 from mailstead.model.numbers import AccountId, MailboxId, OrganisationId
 from mailstead.model.world import Offload
+from mailstead.msgauth.dkim.key import SigningKey
 from mailstead.services import signing
 from mailstead.services.accounts import PASSWORD_LIMIT, hash_password
 from mailstead.storage import accounts, mailboxes, messages
@@ -31,15 +32,17 @@ class NewAccount(msgspec.Struct, frozen=True):
     quota: int = 0
 
 
-async def host_domain(store: Store, offload: Offload, name: Domain, organisation: str = "") -> None:
-    """Take the mail of a domain, and sign what it sends with a key of its own."""
+async def host_domain(
+    store: Store, offload: Offload, name: Domain, organisation: str = ""
+) -> SigningKey:
+    """Take the mail of a domain, and sign what it sends with the key that is given back."""
     pem = await signing.make_key(offload)
 
-    def work(tx: Tx) -> None:
+    def work(tx: Tx) -> SigningKey:
         add_domain(tx, name, organisation)
-        signing.keep_key(tx, name, pem)
+        return signing.keep_key(tx, name, pem)
 
-    await store.write(work)
+    return await store.write(work)
 
 
 def add_domain(tx: Tx, name: Domain, organisation: str = "") -> OrganisationId:

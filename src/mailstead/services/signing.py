@@ -90,22 +90,17 @@ def keep_key(tx: Tx, domain: Domain, pem: bytes, active: bool = True) -> Signing
     return SigningKey(domain, selector, pem)
 
 
-async def ensure_key(store: Store, offload: Offload, domain: Domain) -> None:
-    """A key that signs for the domain, made if it has none."""
-    if await store.read(lambda tx: _has_key(tx, domain)):
-        return
+async def ensure_key(store: Store, offload: Offload, domain: Domain) -> SigningKey:
+    """The key that signs for the domain, made if it has none."""
+    if found := await store.read(lambda tx: _key_of_hosted(tx, domain)):
+        return found
     pem = await make_key(offload)
-
-    def work(tx: Tx) -> None:
-        if not _has_key(tx, domain):
-            keep_key(tx, domain, pem)
-
-    await store.write(work)
+    return await store.write(lambda tx: _key_of_hosted(tx, domain) or keep_key(tx, domain, pem))
 
 
-def _has_key(tx: Tx, domain: Domain) -> bool:
+def _key_of_hosted(tx: Tx, domain: Domain) -> SigningKey | None:
     accounts.get_domain(tx, domain)
-    return bool(dkim.active(tx, domain))
+    return find_key(tx, domain)
 
 
 async def prepare_key(store: Store, offload: Offload, domain: Domain) -> SigningKey:

@@ -58,6 +58,11 @@ def active(tx: Tx, name: str) -> list[StoredKey]:
     return [_key(row) for row in rows]
 
 
+def signing_selectors(tx: Tx) -> dict[DomainId, str]:
+    """The selector that each domain signs with; domains without a key are not in it."""
+    return dict(tx.rows("SELECT domain, selector FROM dkim_key WHERE active = 1 ORDER BY id"))
+
+
 def find(tx: Tx, domain: DomainId, selector: str) -> StoredKey | None:
     """The key with that selector."""
     row = tx.row(
