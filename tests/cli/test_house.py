@@ -13,7 +13,7 @@ NOBODY = pwd.getpwnam("nobody")
 CODE = """\
 import os, sys
 from pathlib import Path
-from mailstead.cli.house import become_service_user
+from mailstead.server.privileges import become_service_user
 from mailstead.model.errors import Refusal
 from mailstead.server.config import Config
 config = Config(hostname="mx.example.org", user=sys.argv[2], database=f"sqlite://{sys.argv[1]}")

@@ -40,7 +40,16 @@ class LocalServer:
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder, self.offset = folder, free_offset()
         self.log = folder.with_name(folder.name + ".log")
-        program = [sys.executable, "-m", "mailstead", "localserve", "--data", str(folder)]
+        program = [
+            sys.executable,
+            "-m",
+            "mailstead",
+            "localserve",
+            "--data",
+            str(folder),
+            "--workers",
+            "2",
+        ]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*program, "--port-offset", str(self.offset), *options], stdout=log, stderr=log

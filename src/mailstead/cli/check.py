@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from mailstead.cli.house import become_service_user, find_service_user
 from mailstead.cli.printing import for_operators, show
 from mailstead.model.address import parse_address
 from mailstead.server.certificates import context_from_files
 from mailstead.server.config import Config, ConfigError, load
+from mailstead.server.privileges import become_service_user, find_service_user
 
 _PLACE = re.compile(r"(?P<file>[^\n:]+):(?:(?P<line>\d+):)? (?P<problem>.*)", re.S)
 # What a ConfigError calls a setting: "listen.smtp: ..." or "... - at `$.listen.smtp[0]`".

@@ -5,8 +5,6 @@ the server's comes to belong to root.
 """
 
 import asyncio
-import os
-import pwd
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ from mailstead.model.entries import AnyEntry
 from mailstead.model.errors import Refusal
 from mailstead.model.numbers import TraceId
 from mailstead.server.config import Config, ConfigError, load
+from mailstead.server.privileges import become_service_user
 from mailstead.server.wiring import House, open_house
 from mailstead.storage.store import Tx
 
@@ -70,50 +69,6 @@ async def _within(config: Config, work: Callable[[House], Awaitable[T]]) -> T:
 
 def _tell_nobody(trace: TraceId, entries: Sequence[AnyEntry]) -> None:
     """Log lines are the server's: a command prints its own."""
-
-
-def become_service_user(config: Config) -> None:
-    """Give up root for the configured user, for good.
-
-    Skipped if there is no such user, or if the folder of the database is root's own: then somebody
-    runs all of it as root, and the service user could not even open the file.
-    """
-    if os.geteuid() != 0:
-        return
-    user = find_service_user(config)
-    if user is None or not _exists_for_others(config.folder):
-        return
-    os.setgroups([])
-    os.setgid(user.pw_gid)
-    os.setuid(user.pw_uid)
-    _check_python(config.user)
-
-
-def _check_python(user: str) -> None:
-    """Python imports as it goes: an installation in root's home fails half-way for others."""
-    for file in (os.__file__, __file__):
-        try:
-            open(file, "rb").close()
-        except PermissionError as error:
-            raise Refusal(
-                f"the user {user} cannot read {file}: install Python and Mailstead where everybody"
-                ' may read them, or set user = "root" in the configuration'
-            ) from error
-
-
-def find_service_user(config: Config) -> pwd.struct_passwd | None:
-    """The user that the server runs as, if the system knows it."""
-    try:
-        return pwd.getpwnam(config.user)
-    except KeyError:
-        return None
-
-
-def _exists_for_others(folder: Path) -> bool:
-    try:
-        return folder.stat().st_uid != 0
-    except OSError:
-        return False
 
 
 @contextmanager

@@ -14,11 +14,12 @@ from pathlib import Path
 import click
 
 from mailstead.model.address import parse_address, parse_domain
+from mailstead.model.errors import Refusal
 from mailstead.server import logs
 from mailstead.server.certificates import ca_file
 from mailstead.server.config import Config, Listen, format_toml
 from mailstead.server.lifecycle import run
-from mailstead.server.wiring import House, open_house
+from mailstead.server.wiring import open_house
 from mailstead.services.accounts import hash_password
 from mailstead.storage import accounts
 from mailstead.storage.store import Tx
@@ -43,6 +44,7 @@ _TITLES = {
 @click.option("--port-offset", default=0, help="Add this to every port.")
 @click.option("--listen", default="127.0.0.1", help="Another address, for containers.")
 @click.option("--route", multiple=True, metavar="DOMAIN=HOST:PORT", help="Let this domain leave.")
+@click.option("--workers", default=1, help="How many processes serve.")
 @click.option("--quiet", is_flag=True, help="No log lines, only what is printed at the start.")
 def localserve(
     data: Path | None,
@@ -50,6 +52,7 @@ def localserve(
     port_offset: int,
     listen: str,
     route: tuple[str, ...],
+    workers: int,
     quiet: bool,
 ) -> None:
     """Run a whole mail server on loopback ports: no root, no DNS, nothing to configure.
@@ -61,17 +64,19 @@ def localserve(
     if fresh and folder.exists():
         _empty(folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    config = _config(folder, listen, port_offset, dict(_route(text) for text in route))
+    config = _config(folder, listen, port_offset, dict(_route(text) for text in route), workers)
     header = "# Written by `mailstead localserve`, anew each time it starts.\n"
     (folder / "mailstead.toml").write_text(header + format_toml(config))
     passwords = asyncio.run(_populate(config, _is_loopback(listen)))
     log = logs.configure(level=logging.ERROR if quiet else logging.INFO)
     try:
-        run(config, log.tell, lambda house: _welcome(house, passwords))
-    except OSError as error:
+        served = run(lambda: config, log.tell, lambda _: _welcome(config, passwords))
+    except (OSError, Refusal) as error:
         raise click.ClickException(
             f"cannot start: {error}. Is another one running? Try --port-offset 1000"
         ) from error
+    if not served:
+        raise click.ClickException("cannot start: a worker failed; the log above says why")
 
 
 def default_folder() -> Path:
@@ -94,13 +99,16 @@ def _route(text: str) -> tuple[str, str]:
     return domain, target
 
 
-def _config(folder: Path, address: str, offset: int, routes: dict[str, str]) -> Config:
+def _config(
+    folder: Path, address: str, offset: int, routes: dict[str, str], workers: int
+) -> Config:
     host = f"[{address}]" if ":" in address else address
     listen = {name: (f"{host}:{port + offset}",) for name, port in PORTS.items()}
     return Config(
         hostname="localhost.example.test",
         database=f"sqlite://{folder.resolve() / 'mailstead.db'}",
         listen=Listen(**listen),
+        workers=workers,
         routes=routes,
         allowed_targets=("127.0.0.0/8", "::1/128") if routes else (),
         loopback_clear_text=True,
@@ -136,8 +144,7 @@ def _create(tx: Tx, hashes: dict[str, str]) -> None:
         accounts.create_account(tx, parse_address(login), word)
 
 
-def _welcome(house: House, passwords: dict[str, str]) -> None:
-    config = house.config
+def _welcome(config: Config, passwords: dict[str, str]) -> None:
     click.echo("Mailstead is running; Ctrl-C ends it.\n")
     for name, title in _TITLES.items():
         click.echo(f"  {title:24} {getattr(config.listen, name)[0]}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from mailstead.cli.house import find_service_user, run_in_house
+from mailstead.cli.house import run_in_house
 from mailstead.cli.parameters import ADDRESS, DOMAIN
 from mailstead.cli.passwords import Password, PasswordSource, get_password, password_options
 from mailstead.cli.printing import show
@@ -20,6 +20,7 @@ from mailstead.model.address import Address, Domain
 from mailstead.model.errors import Refusal
 from mailstead.msgauth.dkim.key import SigningKey
 from mailstead.server.config import Config
+from mailstead.server.privileges import find_service_user
 from mailstead.server.wiring import House
 from mailstead.services import directory, signing
 from mailstead.services.directory import NewAccount

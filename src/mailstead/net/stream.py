@@ -199,12 +199,17 @@ class SocketNetwork:
         )
 
 
-def bind(address: str, port: int) -> socket.socket:
-    """A listening socket; OSError, with the address in it, if that cannot be had."""
+def bind(address: str, port: int, shared: bool = False) -> socket.socket:
+    """A socket to listen on; OSError, with the address in it, if that cannot be had.
+
+    With `shared` others of our processes may bind the same port (SO_REUSEPORT).
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((address, port))

@@ -4,9 +4,12 @@ Our own CA is for the developer's machine (`localserve`) and the first minutes o
 other mail servers encrypt to it, mail programs warn about it.
 """
 
+import fcntl
 import ipaddress
 import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -33,13 +36,24 @@ def own_context(folder: Path, names: list[str], now: datetime) -> ssl.SSLContext
     """TLS with a certificate of our own CA, made if it is not there or about to end."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     certificate, key = folder / "certificate.pem", folder / "key.pem"
-    if not _fresh(certificate, names, now):
-        ca_key, ca = _own_ca(folder, now)
-        new_key = ec.generate_private_key(ec.SECP256R1())
-        new = _issue(names, new_key, ca, ca_key, now)
-        _write(key, _pem_key(new_key))
-        _write(certificate, _pem(new) + _pem(ca))
-    return context_from_files(certificate, key)
+    with _alone(folder):  # workers that start together make one
+        if not _fresh(certificate, names, now):
+            ca_key, ca = _own_ca(folder, now)
+            new_key = ec.generate_private_key(ec.SECP256R1())
+            new = _issue(names, new_key, ca, ca_key, now)
+            _write(key, _pem_key(new_key))
+            _write(certificate, _pem(new) + _pem(ca))
+        return context_from_files(certificate, key)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def ca_file(folder: Path) -> Path:

@@ -74,6 +74,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hostname: str
     database: str = "sqlite:///var/lib/mailstead/mailstead.db"
     user: str = "mailstead"
+    workers: int = 0
     listen: Listen = Listen()
     tls: Tls = Tls()
     limits: Limits = Limits()
@@ -188,6 +189,8 @@ def _check_values(path: Path, config: Config) -> None:
             check(text)
         except ValueError as error:
             raise ConfigError(f"{path}: {setting}: {error}") from error
+    if not 0 <= config.workers <= 256:
+        raise ConfigError(f"{path}: workers: it is a number from 0 (one less than cores) to 256")
     if not config.database.startswith("sqlite:///"):
         raise ConfigError(f"{path}: database: {config.database!r} is not sqlite:///path")
     if bool(config.tls.certificate) != bool(config.tls.key):

@@ -1,57 +1,79 @@
-"""The life of the server: open the ports, work until told to stop, leave nothing half done.
+"""The life of a worker: a whole server on sockets that it is given, until it is told to end.
 
-SIGTERM and SIGINT end it: no new connections, sessions are cut (what had no 250 was not promised),
-the queue gives its running attempts a moment, the store commits what waits.
+SIGTERM drains: no new connections; each session is told goodbye when it waits for its client; what
+runs has DRAIN_LIMIT to end. What had no 250 or OK was not promised. If the supervisor dies, its
+workers end in the same way.
 """
 
 import asyncio
 import gc
+import os
 import signal
 import ssl
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from mailstead.server import certificates
 from mailstead.server.config import Config
-from mailstead.server.listeners import Listeners, bind_all
+from mailstead.server.duties import Duties
+from mailstead.server.listeners import Bound, Listeners
+from mailstead.server.supervisor import HEARTBEAT, Supervisor
 from mailstead.server.wiring import House, open_house
 from mailstead.services.telling import Tell
+
+DRAIN_LIMIT = 20.0  # seconds for sessions to end by themselves
 
 
 class _Stop(Exception):
     """Somebody asked the server to end."""
 
 
-def run(config: Config, tell: Tell, ready: Callable[[House], None]) -> None:
-    """Serve until a signal; `ready` is called once every port is open."""
-    _run_loop(serve(config, tell, ready))
+def run(load: Callable[[], Config], tell: Tell, ready: Callable[[Config], None]) -> bool:
+    """Serve until a signal; `ready` is called once every port is open. False if it never was."""
+
+    def work(config: Config, bound: list[Bound], pipe: int, lifeline: int) -> int:
+        _run_loop(serve(config, tell, bound, pipe, lifeline))
+        return 0
+
+    supervisor = Supervisor(load, work, ready)
+    supervisor.run()
+    return not supervisor.failed
 
 
-async def serve(config: Config, tell: Tell, ready: Callable[[House], None]) -> None:
-    """The server's main task."""
+async def serve(config: Config, tell: Tell, bound: list[Bound], pipe: int, lifeline: int) -> None:
+    """A worker's main task."""
     async with open_house(config, tell) as house:
         tls = tls_context(config, house)
-        bound = bind_all(house)
         house.watch.start()
         try:
             async with asyncio.TaskGroup() as group:
                 listeners = Listeners(house, tls, group)
                 await listeners.open(bound)
                 gc.freeze()  # what is here now stays: the collector need not look at it again
-                group.create_task(house.outbound.run())
-                group.create_task(house.housekeeping.run())
-                ready(house)
-                group.create_task(_until_told())
+                duties = Duties(config.folder, house)
+                group.create_task(duties.run())
+                group.create_task(_show_life(pipe))
+                await _until_told(lifeline)
+                await listeners.drain(DRAIN_LIMIT)
+                raise _Stop
         except* _Stop:
             pass
 
 
-async def _until_told() -> None:
+async def _show_life(pipe: int) -> None:
+    os.write(pipe, b"R")
+    while True:
+        await asyncio.sleep(HEARTBEAT)
+        os.write(pipe, b".")
+
+
+async def _until_told(lifeline: int) -> None:
     loop, told = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+    loop.add_signal_handler(signal.SIGTERM, told.set)
+    loop.add_reader(lifeline, told.set)  # its end: the supervisor is gone
     await told.wait()
-    raise _Stop
+    loop.remove_reader(lifeline)
 
 
 def tls_context(config: Config, house: House) -> ssl.SSLContext:
@@ -63,9 +85,9 @@ def tls_context(config: Config, house: House) -> ssl.SSLContext:
 
 
 def _run_loop(main: Coroutine[Any, Any, None]) -> None:
-    try:
+    with suppress(ImportError):
         import uvloop
-    except ImportError:
-        asyncio.run(main)
-    else:
+
         uvloop.run(main)
+        return
+    asyncio.run(main)

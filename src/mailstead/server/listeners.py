@@ -14,7 +14,7 @@ import msgspec
 
 from mailstead.model.world import Endpoint, Stream
 from mailstead.net.stream import SocketNetwork, bind
-from mailstead.server.config import parse_endpoint
+from mailstead.server.config import Config, parse_endpoint
 from mailstead.server.wiring import House
 from mailstead.services.inbound.visit import Role
 from mailstead.sessions import smtp
@@ -36,13 +36,17 @@ class Bound(msgspec.Struct, frozen=True):
     sock: socket.socket
 
 
-def bind_all(house: House) -> list[Bound]:
-    """Every socket of the configuration; OSError, with the address, if one cannot be had."""
+def bind_all(config: Config, shared: bool) -> list[Bound]:
+    """Every socket of the configuration; OSError, with the address, if one cannot be had.
+
+    `shared` sockets may be bound several times: the kernel spreads connections over them.
+    """
     bound: list[Bound] = []
     for name in PROTOCOLS:
-        for text in getattr(house.config.listen, name):
+        for text in getattr(config.listen, name):
             endpoint = parse_endpoint(text)
-            bound.append(Bound(name, endpoint, bind(endpoint.address, endpoint.port)))
+            sock = bind(endpoint.address, endpoint.port, shared)
+            bound.append(Bound(name, endpoint, sock))
     return bound
 
 
@@ -52,7 +56,7 @@ class Listeners:
     def __init__(self, house: House, tls: ssl.SSLContext, group: asyncio.TaskGroup) -> None:
         self._house, self._tls, self._group = house, tls, group
         self._servers: list[asyncio.AbstractServer] = []
-        self._sessions: set[asyncio.Task[None]] = set()
+        self._sessions: dict[asyncio.Task[None], Stream] = {}
 
     async def open(self, bound: list[Bound]) -> None:
         """Accept connections on these sockets from now on."""
@@ -69,15 +73,20 @@ class Listeners:
                 stream.abort()
                 return
             task = self._group.create_task(_run(serve, stream))
-            self._sessions.add(task)
-            task.add_done_callback(self._sessions.discard)
+            self._sessions[task] = stream
+            task.add_done_callback(self._sessions.pop)
 
         return accept
 
-    def close(self) -> None:
-        """Accept no more, and end the sessions that there are."""
+    async def drain(self, limit: float) -> None:
+        """Accept no more; sessions say goodbye when they wait for their client; then end all."""
         for server in self._servers:
             server.close()
+        self._house.watch.closing = True
+        for stream in self._sessions.values():
+            stream.wake()
+        if self._sessions:
+            await asyncio.wait(list(self._sessions), timeout=limit)
         for session in list(self._sessions):
             session.cancel()
 

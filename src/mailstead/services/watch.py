@@ -17,6 +17,7 @@ class Watch:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+        self.closing = False  # the server ends: say goodbye at the next wake-up
         self._watchers: dict[MailboxId, set[Callable[[], None]]] = {}
         self._queue_watchers: set[Callable[[], None]] = set()
 

@@ -103,10 +103,14 @@ class _Session:
             except TimeoutError:
                 self.output.write(self.engine.send(replies.TIMEOUT))
                 break
-            if not data:
+            if data == b"":
                 break
-            await drive(self.engine, data, self._handle)
-            await self._flush()
+            if data:
+                await drive(self.engine, data, self._handle)
+                await self._flush()
+            if self.site.watch.closing and not self.visit.busy:
+                self.output.write(self.engine.send(replies.SHUTTING_DOWN))
+                break
         self.output.send()
         await self.stream.close()
 

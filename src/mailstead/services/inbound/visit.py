@@ -34,6 +34,7 @@ from mailstead.storage.blobs import Gathering
 from mailstead.storage.plan import JournalRow
 from mailstead.storage.store import Store, Tx
 
+_NO_ENVELOPE = Mail(None)
 RECIPIENTS_LIMIT = 200  # of one message; RFC 5321 section 4.5.3.1.8 asks for at least 100
 
 
@@ -67,6 +68,11 @@ class Visit:
         self.login: Login | None = None
         self.helo_event: Helo | None = None
         self.forget()
+
+    @property
+    def busy(self) -> bool:
+        """A transaction is under way."""
+        return self.envelope is not _NO_ENVELOPE
 
     # ------------------------------------------------------------------ the dialogue
 
@@ -125,7 +131,7 @@ class Visit:
 
     def forget(self) -> None:
         """The transaction is over, or was given up."""
-        self.envelope = Mail(None)
+        self.envelope = _NO_ENVELOPE
         self.recipients: list[Found] = []
         self.header_octets = b""
         self.body, self.body_hash = Gathering(self.site.spool), BodyHash()

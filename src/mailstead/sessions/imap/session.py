@@ -79,6 +79,8 @@ async def _run(session: Session) -> None:
             await _drive(session, data)
         elif session.idle_since is not None:
             await idle.tell(session)
+        if session.site.watch.closing and not session.closing:
+            session.end("The server is shutting down")
         await session.flush()
     session.output.send()
     await session.stream.close()

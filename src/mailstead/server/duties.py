@@ -1,0 +1,42 @@
+"""Duties that one worker of a machine has at a time: the queue, housekeeping.
+
+Whoever gets the lock does them; the others wait for it, and go on where a dead one left off: the
+kernel frees the lock of a process that is gone, and leases in the queue end by themselves.
+"""
+
+import asyncio
+import fcntl
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from mailstead.server.wiring import House
+
+TRY_AGAIN = timedelta(seconds=1)
+
+
+class Duties:
+    """This worker's share."""
+
+    def __init__(self, folder: Path, house: House) -> None:
+        self._path, self._house = folder / "duties.lock", house
+
+    async def run(self) -> None:
+        """Wait for the lock, then work until cancelled."""
+        lock = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            await self._acquire(lock)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._house.outbound.run())
+                group.create_task(self._house.housekeeping.run())
+        finally:
+            os.close(lock)
+
+    async def _acquire(self, lock: int) -> None:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                await self._house.world.clock.sleep(TRY_AGAIN)
+            else:
+                return
