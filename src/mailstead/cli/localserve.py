@@ -8,7 +8,9 @@ import asyncio
 import logging
 import os
 import secrets
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -164,7 +166,9 @@ def _commands(config: Config) -> list[str]:
         f"curl smtp://{smtp} --mail-from me@example.com --mail-rcpt alice@{DOMAIN}"
         " -T- <<< $'Subject: Hello\\n\\nHi!'",
         f"curl 'imap://{imap}/INBOX;MAILINDEX=*' -u alice@{DOMAIN}:{LOOPBACK_PASSWORD}",
-        f"mailstead --config {config.folder / 'mailstead.toml'} message list",
+        shlex.join(
+            [sys.argv[0], "--config", str(config.folder / "mailstead.toml"), "message", "list"]
+        ),
     ]
 
 

@@ -33,7 +33,9 @@ def configure(stream: TextIO = sys.stderr, level: int = logging.INFO) -> "Log":
     logging.basicConfig(stream=stream, level=level, format="%(levelname)s %(name)s %(message)s")
     logger = structlog.wrap_logger(
         structlog.WriteLogger(stream),
-        processors=[structlog.processors.LogfmtRenderer(key_order=["level", "what", "id"])],
+        processors=[
+            structlog.processors.LogfmtRenderer(["level", "what", "id"], drop_missing=True)
+        ],
         wrapper_class=structlog.BoundLogger,
     )
     return Log(logger)
