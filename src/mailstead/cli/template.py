@@ -26,7 +26,7 @@ def _value(text: str) -> str:
 _TEMPLATE = """\
 # The configuration of Mailstead: what this machine needs to start.
 # Domains, accounts and aliases are not here but in the database: `mailstead domain`,
-# `mailstead account`, `mailstead alias`. After a change: `mailstead check config`, then restart.
+# `mailstead account`, `mailstead alias`. After a change: `mailstead check config`, then SIGHUP.
 #
 # A line "#key = value" shows a default; take the # away to change it.
 
@@ -41,6 +41,10 @@ database = {database}
 # The system's user that the server runs as, once its ports are open; commands started by root
 # become this user too. Default: mailstead. Packages and containers name it differently.
 user = {user}
+
+# How many processes serve; each is a whole server. 0: one less than this machine has cores, for the
+# rest of the machine needs one too. Raise it where nothing else runs here.
+#workers = 0
 
 # Where our own mail may go besides the public internet: networks, as "10.0.0.0/8". Empty by
 # default: a stranger's MX record must not lead us to a machine of the internal network.
