@@ -1,23 +1,69 @@
-"""One contract suite for every database: each test gets `store`, in threads and without."""
+"""One contract suite for every database, and for bodies wherever they lie: see `open_store`."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import pytest
 
 from mailstead.net.clock import SystemClock
+from mailstead.services.packing import Packing
+from mailstead.storage import packs
+from mailstead.storage.packfile import PackFolder
+from mailstead.storage.plan import Applied, JournalRow, Plan
 from mailstead.storage.sqlite import SqliteStore
-from mailstead.storage.store import Store
+from mailstead.storage.store import Store, Tx
+from mailstead.testing.clock import InlineOffload
 
-Story = Callable[[Store], Coroutine[Any, Any, None]]
+T = TypeVar("T")
 
 
-@pytest.fixture(params=["sqlite", "sqlite-in-loop"])
+class PackingStore:
+    """A store in which, whenever one reads, everything is packed, and maybe rewritten just now."""
+
+    def __init__(self, store: SqliteStore, folder: Path, rewriting: bool) -> None:
+        self.store, self.rewriting = store, rewriting
+        clock = SystemClock()
+        self.packing = Packing(store, clock, InlineOffload(), PackFolder(folder / packs.PACKS))
+
+    async def pack(self) -> None:
+        await self.packing.pack_all()
+        if self.rewriting and (victims := await self.store.read(packs.list_all)):
+            await self.packing.rewrite(victims)
+            await self.packing.tidy()
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        await self.pack()
+        return await self.store.read(work)
+
+    async def look_up(self, work: Callable[[Tx], T]) -> T:
+        await self.pack()
+        return await self.store.look_up(work)
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        result = await self.store.write(work)
+        await self.pack()
+        return result
+
+    async def apply(self, plan: Plan) -> Applied:
+        return await self.store.apply(plan)
+
+    def note(self, row: JournalRow) -> None:
+        self.store.note(row)
+
+    async def close(self) -> None:
+        await self.store.close()
+
+
+@pytest.fixture(params=["sqlite", "sqlite-in-loop", "packed", "rewritten"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
     """Opens the store of this test; call it inside the loop, again to open it anew."""
 
     def open_() -> Store:
-        return SqliteStore(tmp_path / "mailstead.db", SystemClock(), request.param == "sqlite")
+        threads = request.param == "sqlite"
+        store = SqliteStore(tmp_path / "mailstead.db", SystemClock(), threads)
+        if request.param in ("packed", "rewritten"):
+            return PackingStore(store, tmp_path, request.param == "rewritten")
+        return store
 
     return open_

@@ -69,6 +69,11 @@ def plan(*steps: Step, body: bytes = b"Hi\r\n", trace: str = "t1", **more: objec
     return Plan(steps, TraceId(trace), OrganisationId(1), blobs.MemoryBody(body), **more)  # type: ignore[arg-type]
 
 
+def count_parts(tx: Tx) -> int:
+    count: int = tx.value("SELECT (SELECT count(*) FROM blob) + (SELECT count(*) FROM packed)")
+    return count
+
+
 async def prepared(open_store: Open) -> Store:
     store = open_store()
     await store.write(populate)
@@ -141,7 +146,7 @@ async def test_one_body_is_shared_by_all_steps(open_store: Open) -> None:
         HEADER, "a@b.example", (QueuedRecipient("c@d.example", "smtp", "d.example", NOW),)
     )
     await store.apply(plan(append(alice), append(bob), out))
-    assert await store.read(lambda tx: tx.value("SELECT count(*) FROM blob")) == 1
+    assert await store.read(count_parts) == 1
     assert await store.read(lambda tx: tx.value("SELECT count(*) FROM content")) == 1
     assert await store.read(broken) == []
     await store.close()
@@ -236,7 +241,7 @@ async def test_flags_copy_move_and_expunge_keep_the_books(open_store: Open) -> N
     for place in (mailbox, archive):
         await store.write(lambda tx, p=place: messages.set_flags(tx, p, ALL, "add", DELETED, ""))
         await store.write(lambda tx, p=place: messages.expunge(tx, p, ALL))
-    assert await store.read(lambda tx: tx.value("SELECT count(*) FROM blob")) == 0
+    assert await store.read(count_parts) == 0
     assert await store.read(broken) == []
     await store.close()
 
@@ -309,7 +314,7 @@ async def test_a_queued_recipient_is_claimed_once_until_its_lease_ends(open_stor
     steps = tuple(Release(one.id) for one, _ in everything)
     await store.apply(Plan(steps, TraceId("t1"), OrganisationId(1)))
     assert await store.read(lambda tx: tx.value("SELECT count(*) FROM outgoing")) == 0
-    assert await store.read(lambda tx: tx.value("SELECT count(*) FROM blob")) == 0
+    assert await store.read(count_parts) == 0
     await store.close()
 
 

@@ -1,4 +1,4 @@
-"""Duties that one worker of a machine has at a time: the queue, housekeeping.
+"""Duties that one worker of a machine has at a time: the queue, housekeeping, packing.
 
 Whoever gets the lock does them; the others wait for it, and go on where a dead one left off: the
 kernel frees the lock of a process that is gone, and leases in the queue end by themselves.
@@ -29,6 +29,7 @@ class Duties:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._house.outbound.run())
                 group.create_task(self._house.housekeeping.run())
+                group.create_task(self._house.packing.run())
         finally:
             os.close(lock)
 

@@ -29,10 +29,13 @@ from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.outbound.operators import Operators
 from mailstead.services.outbound.queue import Outbound, Settings
 from mailstead.services.outbound.route import Security, Smarthost, choose_way
+from mailstead.services.packing import Packing
 from mailstead.services.signing import Signing
 from mailstead.services.telling import Tell, TellingStore
 from mailstead.services.watch import Watch
 from mailstead.sessions.imap.state import Site as ImapSite
+from mailstead.storage.packfile import PackFolder
+from mailstead.storage.packs import PACKS
 from mailstead.storage.sqlite import SqliteStore
 from mailstead.storage.store import Store
 
@@ -49,6 +52,7 @@ class House(msgspec.Struct, frozen=True):
     outbound: Outbound
     operators: Operators
     housekeeping: Housekeeping
+    packing: Packing
     site: Site
     imap: ImapSite
 
@@ -90,6 +94,7 @@ def build(config: Config, world: World, store: Store, tell: Tell) -> House:
         outbound=outbound,
         operators=operators,
         housekeeping=Housekeeping(told, world.clock),
+        packing=Packing(store, world.clock, world.offload, PackFolder(config.folder / PACKS)),
         site=site,
         imap=imap,
     )

@@ -1,8 +1,9 @@
-"""Bodies: octets on their way in (memory or spool file) and in the store (blob rows).
+"""Bodies: octets on their way in (memory or spool file) and in the store.
 
-A body lies in consecutive rows of at most PART_SIZE, so that a partial FETCH of a big message
-reads only the rows it needs. An empty body has no row; its blob id is 0.
-Holds: a row that nobody refers to is deleted in the transaction that dropped the last reference.
+A body lies in parts of at most PART_SIZE with consecutive ids, so that a partial FETCH of a big
+message reads only what it needs. A part is loose (a row of `blob`) or packed (storage.packs). An
+empty body has no part; its blob id is 0.
+Holds: a part that nobody refers to is deleted in the transaction that dropped the last reference.
 """
 
 import mmap
@@ -14,6 +15,8 @@ from typing import IO
 
 from mailstead.model.errors import TemporaryFailure
 from mailstead.model.numbers import BlobId
+from mailstead.storage import packs
+from mailstead.storage.packfile import DamagedBody
 from mailstead.storage.plan import Body, StoredBody
 from mailstead.storage.store import Tx
 
@@ -58,38 +61,60 @@ def rows_of(tx: Tx, body: Body) -> tuple[StoredBody, list[dict[str, object]]]:
 
 
 def read(tx: Tx, body: StoredBody, start: int = 0, end: int | None = None) -> bytes:
-    """The octets from start up to end, both within the body."""
+    """The octets from start up to end, both within the body; DamagedBody if they are not there."""
     end = body.size if end is None else min(end, body.size)
     if start >= end:
         return b""
     first, last = start // PART_SIZE, (end - 1) // PART_SIZE
-    rows = tx.rows(
-        "SELECT data FROM blob WHERE id BETWEEN :first AND :last ORDER BY id",
-        first=body.blob + first,
-        last=body.blob + last,
-    )
-    data: bytes = rows[0][0] if len(rows) == 1 else b"".join(row[0] for row in rows)
+    parts = _parts(tx, body.blob + first, body.blob + last)
+    data = parts[0] if len(parts) == 1 else b"".join(parts)
     if start == first * PART_SIZE and end - start == len(data):
         return data
     return data[start - first * PART_SIZE : end - first * PART_SIZE]
 
 
-def drop_unused(tx: Tx, body: StoredBody) -> None:
-    """Delete the rows of a body that neither a content nor a queued message refers to."""
-    if body.size and not tx.value(
+def _parts(tx: Tx, first: int, last: int) -> list[bytes]:
+    rows = tx.rows(
+        "SELECT id, data FROM blob WHERE id BETWEEN :first AND :last ORDER BY id",
+        first=first,
+        last=last,
+    )
+    if len(rows) == last - first + 1:
+        return [data for _, data in rows]
+    found = dict(rows)
+    places = packs.places(tx, first, last)
+    found.update(zip([place[0] for place in places], tx.packed(places), strict=True))
+    if len(found) <= last - first:
+        raise DamagedBody(f"of the parts from {first} to {last} only {len(found)} are there")
+    return [found[part] for part in range(first, last + 1)]
+
+
+def is_used(tx: Tx, body: StoredBody) -> bool:
+    """Whether a content or a queued message refers to the body."""
+    found: int | None = tx.value(
         "SELECT 1 FROM content WHERE blob = :blob "
         "UNION ALL SELECT 1 FROM outgoing WHERE blob = :blob LIMIT 1",
         blob=body.blob,
-    ):
-        tx.run(
-            "DELETE FROM blob WHERE id BETWEEN :first AND :last",
-            first=body.blob,
-            last=body.blob + part_count(body.size) - 1,
-        )
+    )
+    return found is not None
+
+
+def drop_unused(tx: Tx, body: StoredBody) -> None:
+    """Delete the parts of a body that neither a content nor a queued message refers to."""
+    if not body.size or is_used(tx, body):
+        return
+    first, last = body.blob, body.blob + part_count(body.size) - 1
+    loose = tx.run(
+        "DELETE FROM blob WHERE id BETWEEN :first AND :last",
+        first=first,
+        last=last,
+    )
+    if loose <= last - first:
+        packs.drop(tx, first, last)
 
 
 def part_count(size: int) -> int:
-    """How many rows a body of this size takes."""
+    """How many parts a body of this size has."""
     return -(-size // PART_SIZE)
 
 

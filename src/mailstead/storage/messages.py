@@ -100,14 +100,17 @@ _OF_PLACEMENT = {"uid", "internal_date", "size", "email", "modseq"}
 def page(
     tx: Tx, mailbox: MailboxId, first: int, last: int, limit: int, columns: Sequence[str]
 ) -> list[tuple[Any, ...]]:
-    """The columns of the messages with UIDs from first to last, in order, `limit` at most."""
+    """The columns of the messages with UIDs from first to last, in order, `limit` at most.
+
+    With `part`, `uid` has to be among them; DamagedBody if a part cannot be read.
+    """
     joins = ""
     if not _OF_PLACEMENT.issuperset(columns):
         joins = " JOIN content ON content.id = placement.content"
     if "part" in columns:
         joins += " LEFT JOIN blob ON blob.id = content.blob"
     names = ", ".join(COLUMNS[column] for column in columns)
-    return tx.rows(
+    rows = tx.rows(
         f"SELECT {names} FROM placement{joins} WHERE mailbox = :mailbox"
         " AND uid BETWEEN :first AND :last ORDER BY uid LIMIT :limit",
         mailbox=mailbox,
@@ -115,6 +118,31 @@ def page(
         last=last,
         limit=limit,
     )
+    if "part" not in columns:
+        return rows
+    uid, part = columns.index("uid"), columns.index("part")
+    missing = [row[uid] for row in rows if row[part] is None]
+    if not missing:
+        return rows
+    packed = _packed_parts(tx, mailbox, missing)
+    return [
+        row if row[part] is not None else (*row[:part], packed.get(row[uid]), *row[part + 1 :])
+        for row in rows
+    ]
+
+
+def _packed_parts(tx: Tx, mailbox: MailboxId, uids: Sequence[int]) -> dict[int, bytes]:
+    """The first parts of those of the messages that have a packed one."""
+    rows = tx.rows(
+        "SELECT uid, packed.id, pack, start, length FROM placement"
+        " JOIN content ON content.id = placement.content JOIN packed ON packed.id = content.blob"
+        " WHERE mailbox = :mailbox AND uid BETWEEN :first AND :last ORDER BY uid",
+        mailbox=mailbox,
+        first=uids[0],
+        last=uids[-1],
+    )
+    parts = tx.packed([(part, *place) for _, part, *place in rows])
+    return dict(zip([row[0] for row in rows], parts, strict=True))
 
 
 # ---------------------------------------------------------------------- flags

@@ -18,6 +18,8 @@ import apsw
 from mailstead.model.world import Clock
 from mailstead.storage import dialect, schema
 from mailstead.storage.group_commit import GroupCommit
+from mailstead.storage.packfile import PackGone
+from mailstead.storage.packs import PACKS
 from mailstead.storage.plan import Applied, JournalRow, Plan
 from mailstead.storage.sqlite_tx import FairLock, SqliteTx, check_version, connect, failure_of
 from mailstead.storage.store import Tx
@@ -36,10 +38,10 @@ class SqliteStore:
         check_version()
         self.path, self.clock, self.vfs = path, clock, vfs
         self._lock = FairLock(path)
-        self._writer = SqliteTx(connect(path, vfs, writer=True), clock)
+        self._writer = self._connect(writer=True)
         self._migrate()
         self._commits = GroupCommit(self._writer, self._lock, threads)
-        self._quick = SqliteTx(connect(path, vfs, writer=False), clock)
+        self._quick = self._connect(writer=False)
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(READERS, "reader") if threads else None
 
@@ -73,14 +75,18 @@ class SqliteStore:
         await self._commits.close()
         if self._pool is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._close_readers)
-        self._quick.connection.close()
-        self._writer.connection.close()
+        self._quick.close()
+        self._writer.close()
         self._lock.close()
+
+    def _connect(self, writer: bool) -> SqliteTx:
+        connection = connect(self.path, self.vfs, writer)
+        return SqliteTx(connection, self.clock, self.path.parent / PACKS)
 
     def _read_on_thread(self, work: Callable[[Tx], T]) -> T:
         tx: SqliteTx | None = getattr(self._local, "tx", None)
         if tx is None:
-            tx = self._local.tx = SqliteTx(connect(self.path, self.vfs, writer=False), self.clock)
+            tx = self._local.tx = self._connect(writer=False)
         return _read(tx, work)
 
     def _close_readers(self) -> None:
@@ -92,7 +98,7 @@ class SqliteStore:
                 barrier.wait(5)  # so that each thread closes its own connection
             tx: SqliteTx | None = getattr(self._local, "tx", None)
             if tx is not None:
-                tx.connection.close()
+                tx.close()
 
         for _ in range(READERS):
             self._pool.submit(close_one)
@@ -110,6 +116,16 @@ class SqliteStore:
 
 
 def _read(tx: SqliteTx, work: Callable[[Tx], T]) -> T:
+    tx.packs.newest = False
+    try:
+        return _read_once(tx, work)
+    except PackGone:
+        # Rewritten since the transaction began: a newer one knows where to.
+        tx.packs.newest = True
+        return _read_once(tx, work)
+
+
+def _read_once(tx: SqliteTx, work: Callable[[Tx], T]) -> T:
     try:
         tx.connection.execute("BEGIN")
         try:

@@ -6,7 +6,7 @@ by this line). No mmap: a truncated file must be an error, not a signal.
 
 import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ import apsw
 
 from mailstead.model.errors import Refusal, TemporaryFailure
 from mailstead.model.world import Clock
+from mailstead.storage.packfile import PackReader, Place
 
 OLDEST_SQLITE = (3, 51, 3)  # older ones can corrupt a WAL that two connections write and checkpoint
 CHECKPOINT_PAGES = 8000  # 1000, the default, doubles the p99 of a commit
@@ -46,8 +47,9 @@ def connect(path: Path, vfs: str | None, writer: bool) -> apsw.Connection:
 class SqliteTx:
     """A transaction on one connection; the same object serves one after the other."""
 
-    def __init__(self, connection: apsw.Connection, clock: Clock) -> None:
+    def __init__(self, connection: apsw.Connection, clock: Clock, packs: Path) -> None:
         self.connection = connection
+        self.packs = PackReader(packs)
         self.clock = clock
         self.now: datetime = clock.now()
         self._next: dict[str, int] = {}
@@ -83,6 +85,10 @@ class SqliteTx:
         self._next[name] = first + count
         return first
 
+    def packed(self, places: Sequence[Place]) -> list[bytes]:
+        """The octets of parts that lie in packs; DamagedBody if they are not as written."""
+        return self.packs.parts(places)
+
     def begin(self) -> None:
         """Start over with the time of the clock."""
         self.now = self.clock.now()
@@ -99,6 +105,11 @@ class SqliteTx:
     def commit(self) -> None:
         """On disk when it comes back."""
         self.connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.packs.close()
+        self.connection.close()
 
     def rollback(self) -> None:
         """Forget what was not committed."""

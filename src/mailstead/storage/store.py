@@ -6,10 +6,11 @@ Holds: what `write` and `apply` gave back is on disk; the commit is the only dur
 Whatever the database cannot do for now (full disk, busy) is a TemporaryFailure.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
+from mailstead.storage.packfile import Place
 from mailstead.storage.plan import Applied, JournalRow, Plan
 
 T = TypeVar("T")
@@ -58,6 +59,10 @@ class Tx(Protocol):
 
     def allocate(self, name: str, count: int = 1) -> int:
         """The first of so many consecutive ids that nobody has had before."""
+        ...
+
+    def packed(self, places: Sequence[Place]) -> list[bytes]:
+        """The octets of parts that lie in packs; DamagedBody if they are not as written."""
         ...
 
 

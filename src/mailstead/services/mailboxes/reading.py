@@ -4,39 +4,82 @@ A command over a whole mailbox is a series of pages, each a short read of its ow
 checkpoint waits for a slow client.
 """
 
+import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from mailstead.model.numbers import MailboxId
-from mailstead.storage import messages
+from mailstead.storage import blobs, messages
 from mailstead.storage.blobs import PART_SIZE
 from mailstead.storage.messages import Ranges
+from mailstead.storage.packfile import DamagedBody
 from mailstead.storage.plan import StoredBody
 from mailstead.storage.store import Tx
+
+T = TypeVar("T")
 
 STEP = 64  # messages that are read before their octets are counted
 
 ReadBody = Callable[[StoredBody, int, int], bytes]
 
+log = logging.getLogger("mailstead.mailboxes")
+
 
 class Page:
-    """Some messages as columns. The first column of every page is `uid`."""
+    """Some messages as columns. The first column of every page is `uid`.
 
-    __slots__ = ("_columns", "read_body", "uids")
+    `damaged` is the UID of a message that was left out, because the store cannot read it.
+    """
+
+    __slots__ = ("_columns", "damaged", "read_body", "uids")
 
     def __init__(
-        self, columns: Sequence[str], rows: list[tuple[Any, ...]], read_body: ReadBody
+        self,
+        columns: Sequence[str],
+        rows: list[tuple[Any, ...]],
+        read_body: ReadBody,
+        damaged: int = 0,
     ) -> None:
         values = map(list, zip(*rows, strict=True)) if rows else ([] for _ in columns)
         self._columns: dict[str, list[Any]] = dict(zip(columns, values, strict=True))
         self.uids: list[int] = self._columns["uid"]
         self.read_body = read_body
+        self.damaged = damaged
 
     def __contains__(self, column: str) -> bool:
         return column in self._columns
 
     def __getitem__(self, column: str) -> list[Any]:
         return self._columns[column]
+
+
+def work_on_page(
+    tx: Tx,
+    mailbox: MailboxId,
+    ranges: Ranges,
+    columns: Sequence[str],
+    work: Callable[[Page], T],
+    limit: int,
+    octets: int | None,
+) -> tuple[T, Ranges]:
+    """work(page) of the first messages in the ranges, and the ranges that are left.
+
+    Around a body that cannot be read the pages get shorter, until it is alone and is left out.
+    """
+
+    def read_body(body: StoredBody, start: int, end: int) -> bytes:
+        return blobs.read(tx, body, start, end)
+
+    try:
+        rows, rest = read_page(tx, mailbox, ranges, columns, limit, octets)
+        return work(Page(columns, rows, read_body)), rest
+    except DamagedBody as damage:
+        if limit > 1:
+            return work_on_page(tx, mailbox, ranges, columns, work, limit // 2, octets)
+        rows, rest = read_page(tx, mailbox, ranges, ("uid",), 1, None)
+        uid = rows[0][0]
+        log.error("a message cannot be read: mailbox=%d uid=%d: %s", mailbox, uid, damage)
+        return work(Page(columns, [], read_body, damaged=uid)), rest
 
 
 def read_page(

@@ -5,6 +5,7 @@ wake-up, the shared contents of open mailboxes. Not here: who may, and any word 
 Holds: whoever is woken finds the change in the store.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,12 +23,13 @@ from mailstead.services.accounts import Login
 from mailstead.services.delivery.plan import render
 from mailstead.services.inbound.visit import new_trace
 from mailstead.services.mailboxes.contents import Contents, Shelf, advance, from_snapshot
-from mailstead.services.mailboxes.reading import Page, read_page
+from mailstead.services.mailboxes.reading import Page, work_on_page
 from mailstead.services.watch import Watch
 from mailstead.storage import blobs, changes, journal, mailboxes, messages
 from mailstead.storage.blobs import PART_SIZE, Gathering
 from mailstead.storage.changes import Changes
 from mailstead.storage.messages import Copied, FlagsRow, Mode, Ranges
+from mailstead.storage.packfile import DamagedBody
 from mailstead.storage.plan import Append, Appended, Body, JournalRow, Plan, StoredBody
 from mailstead.storage.store import WRITE_LIMIT, Store, Tx
 
@@ -35,6 +37,8 @@ T = TypeVar("T")
 
 RECENT_CHANGES = 2  # modseqs, of at most WRITE_LIMIT rows each, that are read at once, too
 FEW = 4  # messages that are read at once: a trip to a thread would cost more
+
+log = logging.getLogger("mailstead.mailboxes")
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -204,20 +208,21 @@ class Mailboxes:
         """
 
         def read(tx: Tx) -> tuple[T, Ranges]:
-            rows, rest = read_page(tx, mailbox, ranges, columns, limit, octets)
-            return work(Page(columns, rows, lambda *span: blobs.read(tx, *span))), rest
+            return work_on_page(tx, mailbox, ranges, columns, work, limit, octets)
 
         if len(ranges) <= FEW and sum(last - first + 1 for first, last in ranges) <= FEW:
             return await self._store.look_up(read)
         return await self._store.read(read)
 
     async def read_body(self, body: StoredBody, start: int, end: int) -> bytes:
-        """Octets of a body, shorter than asked for if it has been deleted meanwhile."""
+        """Octets of a body; fewer than asked for if it was deleted meanwhile, or is damaged."""
 
         def read(tx: Tx) -> bytes:
             try:
                 return blobs.read(tx, body, start, min(end, start + PART_SIZE))
-            except IndexError:  # no row is left
+            except DamagedBody as damage:
+                if blobs.is_used(tx, body):
+                    log.error("a message cannot be read: %s", damage)
                 return b""
 
         return await self._store.read(read)

@@ -8,8 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 
 from mailstead.model.envelope import BodyType
+from mailstead.model.errors import TemporaryFailure
 from mailstead.protocol.smtp.client import MessageFacts
 from mailstead.storage import blobs, queue
+from mailstead.storage.packfile import DamagedBody
+from mailstead.storage.plan import StoredBody
 from mailstead.storage.queue import Job, Outgoing
 from mailstead.storage.store import Store, Tx
 
@@ -33,9 +36,16 @@ def _load(tx: Tx, job: Job) -> Loaded | None:
     header = queue.find_header(tx, job.outgoing.id)
     if header is None:
         return None
-    stored = job.outgoing.body
-    body = blobs.read(tx, stored) if stored.size <= PREFETCH_LIMIT else None
-    return Loaded(job, header, body)
+    return Loaded(job, header, _small_body(tx, job.outgoing.body))
+
+
+def _small_body(tx: Tx, stored: StoredBody) -> bytes | None:
+    if stored.size > PREFETCH_LIMIT:
+        return None
+    try:
+        return blobs.read(tx, stored)
+    except DamagedBody:  # costs the attempt, when it comes to the body; not the round of all others
+        return None
 
 
 def facts_of(loaded: Loaded) -> MessageFacts:
@@ -64,4 +74,8 @@ async def pieces(store: Store, loaded: Loaded) -> AsyncIterator[bytes]:
     stored = loaded.job.outgoing.body
     for start in range(0, stored.size, blobs.PART_SIZE):
         end = start + blobs.PART_SIZE
-        yield await store.read(lambda tx, at=start, to=end: blobs.read(tx, stored, at, to))  # type: ignore[misc]
+        try:
+            piece = await store.read(lambda tx, at=start, to=end: blobs.read(tx, stored, at, to))  # type: ignore[misc]
+        except DamagedBody as damage:
+            raise TemporaryFailure(f"the message cannot be read: {damage}") from damage
+        yield piece

@@ -1,7 +1,8 @@
 """FETCH (RFC 3501 section 6.4.5): pages of messages, formatted off the loop, taken by the peer.
 
 What is in memory (flags, UIDs) reads nothing. Holds: a slow peer holds up nobody; a message that
-another session expunged costs a NO at the end, not the connection (RFC 2180 section 4.1.2).
+another session expunged, or that is damaged, costs a NO at the end, not the connection (RFC 2180
+section 4.1.2).
 """
 
 import asyncio
@@ -32,12 +33,16 @@ async def fetch(session: Session, command: commands.Fetch) -> None:
     spans = session.selected.select(command.numset, command.uid)
     format_ = compile_items(command.items)
     wanted = sum(stop - start for start, stop in spans)
+    found, damaged = spans, False
     if format_.needs:
-        found = await _from_store(session, format_, spans)
+        found, damaged = await _from_store(session, format_, spans)
     else:
-        found = spans
         await _from_memory(session, format_, spans)
     await _note(session, command, found)
+    if damaged:
+        text = "Some of the messages are damaged; the server's log says which"
+        session.refuse(command.tag, text, "CORRUPTION")  # RFC 5530 section 3
+        return
     if sum(stop - start for start, stop in found) < wanted:
         session.refuse(command.tag, "Some of the messages are gone", "EXPUNGEISSUED")
         return
@@ -55,25 +60,29 @@ async def _from_memory(session: Session, format_: Format, spans: Sequence[tuple[
 
 async def _from_store(
     session: Session, format_: Format, spans: Sequence[tuple[int, int]]
-) -> list[tuple[int, int]]:
-    """The indices of the messages that were there."""
+) -> tuple[list[tuple[int, int]], bool]:
+    """The indices of the messages that were there, and whether one of the others is damaged."""
     view = session.selected
     contents, recent_from = view.contents, view.recent_from
 
-    def render(page: Page) -> tuple[Sequence[int], list[Piece]]:
+    def render(page: Page) -> tuple[Sequence[int], list[Piece], int]:
+        if page.damaged:
+            return [], [], page.damaged
         indices = contents.locate(page.uids)
-        return indices, format_.render(Rows(contents, recent_from, indices, page))
+        return indices, format_.render(Rows(contents, recent_from, indices, page)), 0
 
     limit, octets = _page_size(format_)
     found: list[tuple[int, int]] = []
+    damaged = False
     ranges = view.ranges(spans)
     while ranges:
-        (indices, pieces), ranges = await session.site.mailboxes.page(
+        (indices, pieces, uid), ranges = await session.site.mailboxes.page(
             contents.mailbox, ranges, format_.needs, render, limit, octets
         )
+        damaged = damaged or uid > 0
         found += _spans(indices)
         await _send(session, pieces)
-    return found
+    return found, damaged
 
 
 _OF_PLACEMENT = frozenset(("uid", "internal_date", "size"))
@@ -116,7 +125,7 @@ async def _stream(session: Session, extent: Extent) -> None:
         data = await session.site.mailboxes.read_body(extent.body, start, stop)
         if len(data) < stop - start:
             # The literal was announced; a client can only be told by the end of the connection.
-            raise ConnectionAbortedError("a body was deleted while it was read")
+            raise ConnectionAbortedError("a body was deleted while it was read, or is damaged")
         session.write(printable(data))
         await session.flush()
         start = stop
