@@ -14,15 +14,15 @@ from mailstead.storage.store import Tx
 def migrate(tx: Tx, words: dict[str, str]) -> None:
     """Bring the schema up to date, inside the transaction given."""
     tx.run("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL PRIMARY KEY)")
-    have = tx.value("SELECT max(version) FROM schema_version") or 0
+    done = {row[0] for row in tx.rows("SELECT version FROM schema_version")}
     steps = migrations()
-    if have > max(steps):
+    if (have := max(done, default=0)) > max(steps):
         raise Refusal(
             f"the database has schema {have}, this Mailstead knows {max(steps)}: "
             "run the newer Mailstead again, or restore a backup made before the upgrade"
         )
     for version, text in steps.items():
-        if version > have:
+        if version not in done:
             for statement in _statements(dialect.spell(text, words)):
                 tx.run(statement)
             tx.run("INSERT INTO schema_version (version) VALUES (:version)", version=version)
