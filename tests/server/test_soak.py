@@ -1,0 +1,33 @@
+"""A few rounds of each soak; many by hand: script/soak."""
+
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+SOAK = Path(__file__).parents[1] / "soak"
+
+
+def free_ports() -> int:
+    """The first of two ports side by side that nobody has."""
+    for port in range(20_000, 30_000, 2):
+        with closing(socket.socket()) as one, closing(socket.socket()) as two:
+            if one.connect_ex(("127.0.0.1", port)) and two.connect_ex(("127.0.0.1", port + 1)):
+                return port
+    raise RuntimeError("no free ports")
+
+
+@pytest.mark.loopback
+@pytest.mark.timeout(300)
+def test_five_kills_under_load_lose_nothing() -> None:
+    run = subprocess.run(
+        [sys.executable, SOAK / "kills.py", "--rounds", "5", "--port", str(free_ports())],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert '"rounds": 5' in run.stdout
