@@ -223,10 +223,11 @@ def _damage(tx: Tx, place: Place, size: int) -> Damage | None:
 def _messages(tx: Tx, part: int) -> tuple[str, ...]:
     """The messages that this part is of, as an operator knows them."""
     placed = tx.rows(
-        "SELECT uid, name, login FROM content JOIN email ON email.content = content.id"
+        "SELECT uid, mailbox.name, login FROM content JOIN email ON email.content = content.id"
         " JOIN placement ON placement.email = email.id JOIN mailbox"
         " ON mailbox.id = placement.mailbox JOIN account ON account.id = mailbox.account"
-        " WHERE blob = (SELECT max(blob) FROM content WHERE blob <= :id) AND :id <= blob + (body_size - 1) / :part",
+        " WHERE blob = (SELECT max(blob) FROM content WHERE blob <= :id)"
+        " AND :id <= blob + (body_size - 1) / :part",
         id=part,
         part=PART_SIZE,
     )

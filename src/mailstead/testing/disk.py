@@ -1,4 +1,4 @@
-"""A disk that forgets: an SQLite VFS that records every write and knows what was synced.
+"""A disk that forgets: an SQLite VFS and the files of packs, which know what was synced.
 
 `crash` builds the folder as it would be found after a power cut: of each file the octets of its
 last sync, and of the writes since then as many as chance lets through, each whole or not at all.
@@ -9,6 +9,8 @@ import random
 from pathlib import Path
 
 import apsw
+
+from mailstead.storage.packfile import RealFiles
 
 
 class PowerCut(Exception):
@@ -115,3 +117,66 @@ class _WatchedFile(apsw.VFSFile):
         self._disk.step()
         self._record.sync()
         super().xSync(flags)
+
+
+class SimulatedFiles:
+    """What packs are made with, on the same disk: names and octets that may be lost in a crash."""
+
+    def __init__(self, disk: SimulatedDisk, folder: Path) -> None:
+        self._disk, self._real = disk, RealFiles()
+        self._durable = {path.name: path.read_bytes() for path in folder.glob("*.pack")}
+        self._unsure: list[tuple[str, bytes]] = []  # names that may be found, and what is in them
+        self._open: dict[int, tuple[str, bytearray]] = {}
+        self._synced: dict[str, bytes] = {}
+
+    def create(self, path: Path) -> int:
+        """A new file, open for writing."""
+        self._disk.step()
+        file = self._real.create(path)
+        self._open[file] = (path.name, bytearray())
+        return file
+
+    def write(self, file: int, data: bytes) -> None:
+        """All of data at the end of the file; not durable."""
+        self._disk.step()
+        self._open[file][1].extend(data)
+        self._real.write(file, data)
+
+    def finish(self, file: int) -> None:
+        """Sync the file and close it: its octets are durable, its name is not."""
+        self._disk.step()
+        self._real.finish(file)
+        name, octets = self._open.pop(file)
+        self._synced[name] = bytes(octets)
+
+    def abandon(self, file: int) -> None:
+        """Close the file, whatever becomes of it."""
+        self._real.abandon(file)
+
+    def rename(self, path: Path, to: Path) -> None:
+        """Another name, durable when the folder is synced."""
+        self._disk.step()
+        path.rename(to)
+        octets = self._synced.pop(path.name)
+        self._unsure += [(path.name, octets), (to.name, octets)]
+        self._disk.step()
+        del self._unsure[-2:]
+        self._durable[to.name] = octets
+
+    def remove(self, path: Path) -> None:
+        """Delete the file; it may be back after a crash."""
+        self._disk.step()
+        octets = self._durable.pop(path.name, b"")
+        self._unsure.append((path.name, octets))
+        self._real.remove(path)
+
+    def crash(self, folder: Path, seed: int) -> None:
+        """Write the files as they would be found into the folder."""
+        chance = random.Random(seed)
+        unsure = [*self._unsure, *self._synced.items()]
+        for name, octets in self._open.values():
+            unsure.append((name, bytes(octets[: chance.randrange(len(octets) + 1)])))
+        found = [pair for pair in unsure if chance.random() < 0.5]
+        folder.mkdir()
+        for name, data in [*found, *self._durable.items()]:
+            (folder / name).write_bytes(data)
