@@ -21,6 +21,28 @@ async def test_journal_rows_go_when_their_organisation_no_longer_keeps_them(
     assert await house.house.store.read(_arrivals) == 1
 
 
+async def test_trash_and_junk_empty_themselves_after_thirty_days(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", accounts=["alice"])
+    for _ in range(3):
+        await house.receive("bob@example.net", to="alice@example.org")
+    await world.sleep(days=40)  # age in INBOX does not count: only the time in Trash
+
+    def throw_away(tx: Tx) -> None:
+        account = accounts.get_account(tx, "alice@example.org").id
+        inbox, trash = (mailboxes.get(tx, account, name).id for name in ("INBOX", "Trash"))
+        messages.move(tx, inbox, [(1, 2)], trash)
+
+    await house.house.store.write(throw_away)
+    await world.sleep(days=29)
+    await house.house.housekeeping.tidy()
+    assert len(await house.mailbox("alice@example.org", "Trash")) == 2
+    await world.sleep(days=2)
+    await house.house.housekeeping.tidy()
+    assert await house.mailbox("alice@example.org", "Trash") == []
+    assert len(await house.mailbox("alice@example.org")) == 1
+    assert await house.house.store.read(broken) == []
+
+
 async def test_a_deletion_that_was_cut_short_is_ended(world: SimulatedWorld) -> None:
     house = await world.house("example.org", accounts=["alice"])
     await house.receive("bob@example.net", to="alice@example.org")

@@ -34,7 +34,9 @@ def configure(stream: TextIO = sys.stderr, level: int = logging.INFO) -> "Log":
     logger = structlog.wrap_logger(
         structlog.WriteLogger(stream),
         processors=[
-            structlog.processors.LogfmtRenderer(["level", "what", "id"], drop_missing=True)
+            structlog.processors.LogfmtRenderer(
+                key_order=["level", "what", "id"], drop_missing=True
+            )
         ],
         wrapper_class=structlog.BoundLogger,
     )

@@ -93,7 +93,7 @@ def build(config: Config, world: World, store: Store, tell: Tell) -> House:
         mailboxes=mailboxes,
         outbound=outbound,
         operators=operators,
-        housekeeping=Housekeeping(told, world.clock),
+        housekeeping=Housekeeping(told, world.clock, watch),
         packing=Packing(store, world.clock, world.offload, PackFolder(config.folder / PACKS)),
         site=site,
         imap=imap,

@@ -1,18 +1,22 @@
-"""What has to be done now and then: old journal rows go, deletions that were cut short are ended.
+"""What has to be done now and then: old journal rows go, Trash and Junk empty themselves.
 
+Also ended are deletions that were cut short.
 Each step is a series of small writes, so that mail goes on meanwhile.
 """
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from mailstead.model.errors import TemporaryFailure
+from mailstead.model.numbers import MailboxId
 from mailstead.model.world import Clock
-from mailstead.storage import journal, messages
-from mailstead.storage.store import WRITE_LIMIT, Store, Tx
+from mailstead.services.watch import Watch
+from mailstead.storage import journal, mailboxes, messages
+from mailstead.storage.store import WRITE_LIMIT, Store, Tx, to_micros
 
 ROUND = timedelta(hours=1)
+PAGE = 500  # mailboxes looked at in one read
 
 log = logging.getLogger("mailstead.housekeeping")
 
@@ -20,8 +24,8 @@ log = logging.getLogger("mailstead.housekeeping")
 class Housekeeping:
     """The service. `run` it in a TaskGroup; cancel it to end it."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store, self._clock = store, clock
+    def __init__(self, store: Store, clock: Clock, watch: Watch) -> None:
+        self._store, self._clock, self._watch = store, clock, watch
 
     async def run(self) -> None:
         """A round now, then one an hour."""
@@ -38,6 +42,24 @@ class Housekeeping:
         """One round."""
         await self._repeat(lambda tx: journal.expire(tx, WRITE_LIMIT))
         await self._repeat(lambda tx: messages.clear_left_behind(tx, WRITE_LIMIT))
+        await self._empty_trash()
+
+    async def _empty_trash(self) -> None:
+        page = await self._expiring(MailboxId(0))
+        while page:
+            for mailbox, days in page:
+                await self._expire(mailbox, self._clock.now() - timedelta(days=days))
+            page = await self._expiring(page[-1][0])
+
+    async def _expiring(self, after: MailboxId) -> list[tuple[MailboxId, int]]:
+        return await self._store.read(lambda tx: mailboxes.expiring(tx, after, PAGE))
+
+    async def _expire(self, mailbox: MailboxId, before: datetime) -> None:
+        oldest = to_micros(before)
+        if not await self._store.read(lambda tx: messages.any_before(tx, mailbox, oldest)):
+            return
+        await self._repeat(lambda tx: messages.expire(tx, mailbox, oldest, WRITE_LIMIT))
+        self._watch.wake([mailbox])
 
     async def _repeat(self, step: Callable[[Tx], int]) -> None:
         while await self._store.write(step) >= WRITE_LIMIT:

@@ -17,6 +17,7 @@ from mailstead.storage.store import Tx, to_micros
 
 SEPARATOR = "+"  # between the name of an account and its tag (RFC 5233 section 4)
 JOURNAL_DAYS = 30
+TRASH_DAYS = 30  # that messages stay in Trash and Junk; 0 for ever
 TARGETS_LIMIT = 1000  # of one alias
 ROLES = ("postmaster", "abuse")  # always exist (RFC 5321 section 4.5.1, RFC 2142)
 
@@ -204,11 +205,12 @@ def create_organisation(tx: Tx, name: str) -> OrganisationId:
         raise Refusal(f"there is an organisation {name} already", "ALREADYEXISTS")
     id_ = tx.allocate("organisation")
     tx.run(
-        "INSERT INTO organisation (id, name, journal_days, created)"
-        " VALUES (:id, :name, :days, :now)",
+        "INSERT INTO organisation (id, name, journal_days, trash_days, created)"
+        " VALUES (:id, :name, :days, :trash_days, :now)",
         id=id_,
         name=name,
         days=JOURNAL_DAYS,
+        trash_days=TRASH_DAYS,
         now=to_micros(tx.now),
     )
     return OrganisationId(id_)

@@ -202,6 +202,7 @@ class _Batch:
             flags=step.flags,
             keywords=step.keywords,
             internal_date=to_micros(step.internal_date),
+            saved=self.now,
             size=size,
         )
         if step.recipient:
@@ -358,8 +359,8 @@ _INSERT = {
     "email": "INSERT INTO email (id, account, content, thread, trace, modseq)"
     " VALUES (:id, :account, :content, :thread, :trace, :modseq)",
     "placement": "INSERT INTO placement (mailbox, uid, email, content, modseq, flags, keywords,"
-    " internal_date, size) VALUES (:mailbox, :uid, :email, :content, :modseq, :flags, :keywords,"
-    " :internal_date, :size)",
+    " internal_date, saved, size) VALUES (:mailbox, :uid, :email, :content, :modseq, :flags,"
+    " :keywords, :internal_date, :saved, :size)",
     "outgoing": "INSERT INTO outgoing (id, trace, organisation, account, reverse_path, header,"
     " blob, body_size, body_type, smtputf8, notify, created) VALUES (:id, :trace, :organisation,"
     " :account, :reverse_path, :header, :blob, :body_size, :body_type, :smtputf8, :notify,"

@@ -153,6 +153,22 @@ def subscriptions(tx: Tx, account: AccountId) -> list[str]:
     return [row[0] for row in rows]
 
 
+def expiring(tx: Tx, after: MailboxId, limit: int) -> list[tuple[MailboxId, int]]:
+    """A page of the mailboxes that empty themselves (Junk, Trash), and after how many days."""
+    rows = tx.rows(
+        "SELECT mailbox.id, trash_days FROM mailbox"
+        " JOIN account ON account.id = mailbox.account"
+        " JOIN organisation ON organisation.id = account.organisation"
+        " WHERE mailbox.id > :after AND special_use IN (:junk, :trash) AND trash_days > 0"
+        " AND messages > 0 ORDER BY mailbox.id LIMIT :limit",
+        after=after,
+        junk=SpecialUse.JUNK.value,
+        trash=SpecialUse.TRASH.value,
+        limit=limit,
+    )
+    return [(MailboxId(id_), days) for id_, days in rows]
+
+
 def keywords(tx: Tx, mailbox: MailboxId) -> list[str]:
     """Every keyword that a message of the mailbox has or had, for the FLAGS response."""
     rows = tx.rows("SELECT name FROM keyword WHERE mailbox = :id ORDER BY name", id=mailbox)

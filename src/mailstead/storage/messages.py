@@ -24,7 +24,7 @@ from mailstead.model.numbers import (
 )
 from mailstead.storage import blobs, mailboxes
 from mailstead.storage.plan import StoredBody
-from mailstead.storage.store import Tx
+from mailstead.storage.store import Tx, to_micros
 
 Ranges = Sequence[tuple[int, int]]  # UIDs, first and last
 Mode = Literal["replace", "add", "remove"]
@@ -261,7 +261,7 @@ def _place(tx: Tx, rows: list[tuple[Any, ...]], target: MailboxId, taken: set[in
     account, uidvalidity, uidnext = tx.rows(
         "SELECT account, uidvalidity, uidnext FROM mailbox WHERE id = :id", id=target
     )[0]
-    modseq = mailboxes.next_modseq(tx, account)
+    modseq, saved = mailboxes.next_modseq(tx, account), to_micros(tx.now)
     placements = []
     for number, (_, email, content, flags, keywords, internal_date, size) in enumerate(rows):
         if email in taken:
@@ -276,6 +276,7 @@ def _place(tx: Tx, rows: list[tuple[Any, ...]], target: MailboxId, taken: set[in
                 "flags": flags,
                 "keywords": keywords,
                 "internal_date": internal_date,
+                "saved": saved,
                 "size": size,
             }
         )
@@ -336,6 +337,28 @@ def clear(tx: Tx, account: AccountId, mailbox: MailboxId, limit: int) -> int:
         limit=limit,
     )
     return len(_remove(tx, account, mailbox, rows))
+
+
+def any_before(tx: Tx, mailbox: MailboxId, before: int) -> bool:
+    """Whether a message was put into the mailbox before that time."""
+    found = tx.value(
+        "SELECT 1 FROM placement WHERE mailbox = :id AND saved < :before LIMIT 1",
+        id=mailbox,
+        before=before,
+    )
+    return found is not None
+
+
+def expire(tx: Tx, mailbox: MailboxId, before: int, limit: int) -> int:
+    """Delete up to `limit` messages that were put into the mailbox before; how many it were."""
+    rows = tx.rows(
+        f"SELECT {_PLACEMENT} FROM placement WHERE mailbox = :id AND saved < :before"
+        " ORDER BY uid LIMIT :limit",
+        id=mailbox,
+        before=before,
+        limit=limit,
+    )
+    return len(_remove(tx, _account_of(tx, mailbox), mailbox, rows)) if rows else 0
 
 
 def clear_left_behind(tx: Tx, limit: int) -> int:
@@ -472,6 +495,6 @@ def _deleted(flags: int) -> int:
 _PLACEMENT = "uid, email, content, flags, keywords, internal_date, size"
 _PLACE = (
     "INSERT INTO placement (mailbox, uid, email, content, modseq, flags, keywords, internal_date,"
-    " size) VALUES (:mailbox, :uid, :email, :content, :modseq, :flags, :keywords, :internal_date,"
-    " :size)"
+    " saved, size) VALUES (:mailbox, :uid, :email, :content, :modseq, :flags, :keywords,"
+    " :internal_date, :saved, :size)"
 )

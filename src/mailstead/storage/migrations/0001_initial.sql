@@ -14,6 +14,7 @@ CREATE TABLE organisation (
     id @id,
     name TEXT NOT NULL UNIQUE,
     journal_days @int NOT NULL,
+    trash_days @int NOT NULL,
     created @int NOT NULL
 );
 
@@ -134,6 +135,7 @@ CREATE TABLE placement (
     flags @int NOT NULL,
     keywords TEXT NOT NULL,
     internal_date @int NOT NULL,
+    saved @int NOT NULL,
     size @int NOT NULL,
     PRIMARY KEY (mailbox, uid)
 ) @clustered;
