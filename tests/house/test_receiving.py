@@ -2,6 +2,7 @@
 
 import pytest
 
+from mailstead.storage import accounts
 from mailstead.testing.house import SimulatedWorld
 
 
@@ -41,3 +42,15 @@ async def test_who_is_taken(
     house = await world.house("example.org", accounts=["alice"])
     reply = await house.receive("bob@example.net", to=recipient)
     assert (reply.code, reply.enhanced) == (code, enhanced)
+
+
+@pytest.mark.rfc("5321 section 4.5.1")
+@pytest.mark.parametrize("recipient", ["postmaster", "Postmaster@example.org", "abuse@example.org"])
+async def test_roles_are_read_and_never_refused(world: SimulatedWorld, recipient: str) -> None:
+    house = await world.house("example.org", accounts=["alice", "bob"])
+    await house.house.store.write(lambda tx: accounts.set_quota(tx, "alice@example.org", 1))
+    assert (await house.receive("x@example.net", to="alice@example.org")).ok  # used: nothing yet
+    full = await house.receive("x@example.net", to="alice@example.org")
+    assert (full.code, full.enhanced) == (452, "4.2.2")
+    assert (await house.receive("x@example.net", to=recipient)).ok
+    assert len(await house.mailbox("alice@example.org")) == 2

@@ -30,7 +30,8 @@ class Address(msgspec.Struct, frozen=True, order=True):
     domain: Domain
 
     def __str__(self) -> str:
-        return f"{quote_local_part(self.local_part)}@{self.domain}"
+        local_part = quote_local_part(self.local_part)
+        return f"{local_part}@{self.domain}" if self.domain else local_part  # bare <postmaster>
 
     @property
     def is_ascii(self) -> bool:

@@ -103,7 +103,18 @@ def find_destination(tx: Tx, address: Address) -> Destination:
         found = _role(tx, domain)
     if found is None and domain.catch_all:
         found = _catch_all(tx, domain)
+    if isinstance(found, ToAccount) and found.full and local_part in ROLES:
+        return msgspec.structs.replace(found, full=False)  # a role is never refused
     return found or ToNobody()
+
+
+def find_postmaster(tx: Tx) -> ToAccount | None:
+    """Who reads mail to `<postmaster>` without a domain: the first account of this server."""
+    login = tx.value("SELECT login FROM account WHERE active = 1 ORDER BY id LIMIT 1")
+    found = None if login is None else _follow(tx, login, "role")
+    if not isinstance(found, ToAccount):
+        return None
+    return msgspec.structs.replace(found, full=False)
 
 
 def find_domain(tx: Tx, name: str) -> HostedDomain | None:

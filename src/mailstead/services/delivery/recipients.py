@@ -63,7 +63,7 @@ def find(tx: Tx, address: Address, catch: Catch | None = None) -> Found | NotHer
 
 
 def _find(tx: Tx, address: Address) -> Found | NotHere | Reply:
-    first = accounts.find_destination(tx, address)
+    first = accounts.find_destination(tx, address) if address.domain else _postmaster(tx, address)
     if isinstance(first, Elsewhere):
         return NotHere(address)
     if isinstance(first, ToAccount):
@@ -73,6 +73,12 @@ def _find(tx: Tx, address: Address) -> Found | NotHere | Reply:
     if isinstance(first, ToTargets):
         return _expand(tx, address, first)
     return replies.UNKNOWN_RECIPIENT
+
+
+def _postmaster(tx: Tx, address: Address) -> accounts.Destination:
+    """The only address without a domain (RFC 5321 section 4.5.1)."""
+    found = accounts.find_postmaster(tx) if address.local_part.lower() == "postmaster" else None
+    return found or accounts.ToNobody()
 
 
 def leave(address: Address, organisation: OrganisationId) -> Found:

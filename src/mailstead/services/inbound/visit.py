@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from mailstead.message import header as fields
-from mailstead.model.address import Address, Domain
+from mailstead.model.address import Address
 from mailstead.model.entries import AnyEntry, Completed, Connected, Refused
 from mailstead.model.errors import Refusal
 from mailstead.model.numbers import OrganisationId, TraceId
@@ -168,16 +168,12 @@ class Visit:
         return done.header
 
     def _find(self, tx: Tx, recipient: Address) -> Found | Reply:
-        found = recipients.find(tx, self._named(recipient), self.site.catch)
+        found = recipients.find(tx, recipient, self.site.catch)
         if not isinstance(found, NotHere):
             return found
         if self.login is not None:
             return recipients.leave(found.address, self.login.organisation)
         return replies.RELAY_DENIED
-
-    def _named(self, recipient: Address) -> Address:
-        """`<postmaster>` without a domain is ours (RFC 5321 section 4.5.1)."""
-        return recipient if recipient.domain else Address("postmaster", Domain(self.site.hostname))
 
     def _stamp(self) -> bytes:
         """The Received field of this visit."""
