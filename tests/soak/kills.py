@@ -336,8 +336,9 @@ class Server:
         raise AssertionError(f"the server did not start: {self.tail()}")
 
     def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        with suppress(ProcessLookupError, AttributeError):  # gone, or never started
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
     def tail(self) -> str:
         return (self.folder / "log").read_text("utf-8", "replace")[-3000:]
@@ -366,7 +367,16 @@ async def prepare(options: argparse.Namespace, ledger: Ledger, server: Server) -
 
 async def soak(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     """All rounds; the figures."""
-    server, ledger = Server(folder, options.port), Ledger()
+    server = Server(folder, options.port)
+    try:
+        return await run_rounds(options, server)
+    finally:
+        server.kill()
+
+
+async def run_rounds(options: argparse.Namespace, server: Server) -> dict[str, object]:
+    """Kill, verify, kill again."""
+    ledger = Ledger()
     await server.populate(options.accounts)
     recoveries = [await server.start()]
     await prepare(options, ledger, server)
@@ -381,7 +391,6 @@ async def soak(options: argparse.Namespace, folder: Path) -> dict[str, object]:
         print(
             f"round {number + 1}: {dict(ledger.operations)}, up after {recovery:.2f} s", flush=True
         )
-    server.kill()
     doubts = sum(sent.doubts > 0 for sent in ledger.sent.values())
     return {
         "rounds": options.rounds,

@@ -2,7 +2,8 @@
 
 `crash` builds the folder as it would be found after a power cut: of each file the octets of its
 last sync, and of the writes since then as many as chance lets through, each whole or not at all.
-`fail_at` lets the n-th operation fail, and all after it: the process is dead from then on.
+`fail_at` lets the n-th operation fail, and all after it: the process is dead from then on. With
+`failure` only so many of them fail, with that error (disk full, I/O error), and life goes on.
 """
 
 import random
@@ -57,6 +58,8 @@ class SimulatedDisk(apsw.VFS):
         self.vfs_name = name
         self.operations = 0
         self.fail_at = 0  # 0: never
+        self.failure: type[apsw.Error] | None = None
+        self.failures = 1  # how many operations fail with it
         self.records: dict[Path, _Record] = {}
         super().__init__(name, "unix")
 
@@ -75,8 +78,12 @@ class SimulatedDisk(apsw.VFS):
     def step(self) -> None:
         """Count an operation; PowerCut if it is the one to fail, or comes after it."""
         self.operations += 1
-        if self.fail_at and self.operations >= self.fail_at:
+        if not self.fail_at or self.operations < self.fail_at:
+            return
+        if self.failure is None:
             raise PowerCut
+        if self.operations < self.fail_at + self.failures:
+            raise self.failure
 
     def record(self, path: Path) -> _Record:
         """What is known of the file."""
