@@ -31,6 +31,7 @@ COMMANDS = {
     "queue": "Mail that waits to leave.",
     "message": "What happened to a message, and why.",
     "check": "Look for problems, change nothing.",
+    "fsck": "Check the whole store, and every body in it.",
 }
 
 

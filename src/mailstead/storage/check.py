@@ -36,6 +36,14 @@ class Damage(msgspec.Struct, frozen=True):
     messages: tuple[str, ...]
 
 
+class Read(msgspec.Struct, frozen=True):
+    """Some packed parts that were read: how many, what is damaged, and the last place."""
+
+    count: int
+    damage: list[Damage]
+    last: Place | None
+
+
 _OF_MAILBOX = "FROM placement WHERE placement.mailbox = mailbox.id"
 _COUNT_MAILBOX = (
     f"UPDATE mailbox SET messages = (SELECT count(*) {_OF_MAILBOX}),"
@@ -188,8 +196,8 @@ def count_packed(tx: Tx) -> int:
     return number
 
 
-def read_parts(tx: Tx, pack: int, start: int) -> tuple[list[Damage], Place | None]:
-    """Read the next packed parts behind this place; what is damaged, and the last place read."""
+def read_parts(tx: Tx, pack: int, start: int) -> Read:
+    """Read the next packed parts behind this place; `last` is None behind the end."""
     rows = tx.rows(
         "SELECT id, pack, start, length, size FROM packed WHERE (pack, start) > (:pack, :start)"
         " ORDER BY pack, start LIMIT :limit",
@@ -202,11 +210,11 @@ def read_parts(tx: Tx, pack: int, start: int) -> tuple[list[Damage], Place | Non
     last = places[-1] if places else None
     try:
         if [len(part) for part in tx.packed(places)] == sizes:
-            return [], last
+            return Read(len(places), [], last)
     except DamagedBody:
         pass
     found = [_damage(tx, *pair) for pair in zip(places, sizes, strict=True)]
-    return [damage for damage in found if damage], last
+    return Read(len(places), [damage for damage in found if damage], last)
 
 
 def _damage(tx: Tx, place: Place, size: int) -> Damage | None:

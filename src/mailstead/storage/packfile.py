@@ -247,12 +247,12 @@ class PackFolder:
         self._files = files or RealFiles()
 
     @contextmanager
-    def locked(self, wait: bool = False) -> Iterator[bool]:
+    def locked(self) -> Iterator[bool]:
         """Whether nobody else makes or removes packs, on this machine, while the block lasts."""
         self.path.mkdir(mode=0o700, exist_ok=True)
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield True
         except BlockingIOError:
             yield False
@@ -267,6 +267,10 @@ class PackFolder:
                 if entry.name.endswith(_SUFFIX) and entry.name[: -len(_SUFFIX)].isdigit():
                     found[int(entry.name[: -len(_SUFFIX)])] = entry.stat().st_size
         return found
+
+    def unfinished(self) -> list[str]:
+        """The files of packs that nobody finished."""
+        return sorted(path.name for path in self.path.glob("*" + _UNFINISHED))
 
     def sweep(self, named: Iterable[int]) -> list[str]:
         """Remove packs that are not named, and unfinished ones; the names of what went."""

@@ -10,6 +10,7 @@ def broken(tx: Tx) -> list[str]:
     found = check.broken(tx)
     last: Place | None = (0, 0, -1, 0)
     while last:
-        damage, last = check.read_parts(tx, last[1], last[2])
-        found += [one.what for one in damage]
+        page = check.read_parts(tx, last[1], last[2])
+        found += [one.what for one in page.damage]
+        last = page.last
     return found

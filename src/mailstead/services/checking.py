@@ -1,0 +1,111 @@
+"""Checking the store as a whole: the database, the rules that hold in it, every pack and part.
+
+It reads while mail goes on, in pages, so that no checkpoint waits for it. A repair counts again and
+removes files that nothing names; it never deletes what might be somebody's mail.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import msgspec
+
+from mailstead.model.world import Clock, Offload
+from mailstead.storage import check, packs
+from mailstead.storage.packfile import PackFolder, pack_name
+from mailstead.storage.store import Store
+
+T = TypeVar("T")
+
+PROGRESS = 20_000  # parts after which one hears how far it is
+PATIENCE = timedelta(milliseconds=200)  # between looks whether packs are being made
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something that is not as it should be. Harmless is what the server mends by itself."""
+
+    what: str
+    messages: tuple[str, ...] = ()
+    harmless: bool = False
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What was looked at, and what was found."""
+
+    findings: list[Finding]
+    packs: int
+    parts: int
+
+    @property
+    def clean(self) -> bool:
+        """Nothing was found that matters."""
+        return all(finding.harmless for finding in self.findings)
+
+
+class Checking:
+    """The service; packs are looked at while nobody makes any."""
+
+    def __init__(self, store: Store, clock: Clock, offload: Offload, folder: PackFolder) -> None:
+        self._store, self._clock, self._offload, self._folder = store, clock, offload, folder
+
+    async def check(self, progress: Callable[[str], None]) -> Report:
+        """Everything; `progress` hears what takes long."""
+        progress("Checking the database ...")
+        findings = [Finding(text) for text in await self._store.read(check.integrity)]
+        findings += [Finding(text) for text in await self._store.read(check.broken)]
+        findings += await self._alone(self._check_files)
+        count = len(await self._store.read(packs.list_all))
+        parts, damage = await self._read_parts(progress)
+        return Report(findings + damage, count, parts)
+
+    async def repair(self) -> list[str]:
+        """Count again what is counted wrong, remove files that nothing names; what was done."""
+        done: list[str] = []
+        while counted := await self._store.write(check.repair):
+            if counted[-1] in done:  # counting does not help
+                break
+            done += counted
+        removed = await self._alone(self._sweep)
+        return [f"counted again: {text}" for text in done] + [f"removed {one}" for one in removed]
+
+    async def _check_files(self) -> list[Finding]:
+        there = await self._offload.run(self._folder.sizes)
+        unfinished = await self._offload.run(self._folder.unfinished)
+        known = {pack.id: pack.size for pack in await self._store.read(packs.list_all)}
+        missing = [pack_name(pack) for pack in known if pack not in there]
+        found = [Finding(f"{self._folder.path / name} is missing") for name in missing]
+        found += [
+            Finding(f"{self._folder.path / pack_name(pack)} has {there[pack]} octets, not {size}")
+            for pack, size in known.items()
+            if there.get(pack, size) != size
+        ]
+        orphans = [pack_name(pack) for pack in there if pack not in known] + unfinished
+        text = "belongs to nothing; the server removes it within a minute"
+        return found + [Finding(f"{name} {text}", harmless=True) for name in sorted(orphans)]
+
+    async def _read_parts(self, progress: Callable[[str], None]) -> tuple[int, list[Finding]]:
+        total, read = await self._store.read(check.count_packed), 0
+        findings: list[Finding] = []
+        pack, start = 0, -1
+        while True:
+            page = await self._store.read(
+                lambda tx, pack=pack, start=start: check.read_parts(tx, pack, start)  # type: ignore[misc]
+            )
+            findings += [Finding(one.what, one.messages) for one in page.damage]
+            if page.last is None:
+                return read, findings
+            if (read + page.count) // PROGRESS > read // PROGRESS:
+                progress(f"{read + page.count} of {total} packed parts read ...")
+            read += page.count
+            _, pack, start, _ = page.last
+
+    async def _sweep(self) -> list[str]:
+        named = [pack.id for pack in await self._store.read(packs.list_all)]
+        return await self._offload.run(lambda: self._folder.sweep(named))
+
+    async def _alone(self, step: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            with self._folder.locked() as ours:
+                if ours:
+                    return await step()
+            await self._clock.sleep(PATIENCE)
