@@ -107,7 +107,7 @@ def our_config(folder: Path) -> Config:
     return Config(
         hostname="mx.bench.test",
         database=f"sqlite://{folder / 'mailstead.db'}",
-        listen=Listen(at(2525), at(2587), at(2465), at(2143), at(2993)),
+        listen=Listen(at(2525), at(2587), at(2465), at(2143), at(2993), ()),
         routes={"sink.test": f"127.0.0.1:{2599 + OFFSET}"},
         loopback_clear_text=True,
     )

@@ -87,6 +87,7 @@ submission = ["{address}:587"]
 submissions = []
 imap = ["{address}:143"]
 imaps = []
+operator = []
 [dns]
 servers = ["{DNS[0]}:{DNS[1]}"]
 """

@@ -74,6 +74,7 @@ submission = []
 submissions = []
 imap = ["127.0.0.1:{self.imap}"]
 imaps = []
+operator = []
 """
         )
 

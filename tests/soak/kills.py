@@ -302,7 +302,7 @@ class Server:
             hostname="mx.soak.test",
             database=f"sqlite://{folder / 'mailstead.db'}",
             workers=2,
-            listen=Listen((f"127.0.0.1:{self.smtp}",), (), (), (f"127.0.0.1:{self.imap}",), ()),
+            listen=Listen((f"127.0.0.1:{self.smtp}",), (), (), (f"127.0.0.1:{self.imap}",), (), ()),
             loopback_clear_text=True,
         )
         self.path = folder / "mailstead.toml"

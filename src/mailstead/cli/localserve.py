@@ -30,13 +30,21 @@ DOMAIN = "example.test"
 PEOPLE = ("alice", "bob")
 OUTSIDE = "outside"
 LOOPBACK_PASSWORD = "secret"
-PORTS = {"smtp": 2525, "submission": 2587, "submissions": 2465, "imap": 2143, "imaps": 2993}
+PORTS = {
+    "smtp": 2525,
+    "submission": 2587,
+    "submissions": 2465,
+    "imap": 2143,
+    "imaps": 2993,
+    "operator": 2080,
+}
 _TITLES = {
     "smtp": "SMTP",
     "submission": "submission (STARTTLS)",
     "submissions": "submission (TLS)",
     "imap": "IMAP (STARTTLS)",
     "imaps": "IMAP (TLS)",
+    "operator": "metrics, health (HTTP)",
 }
 
 

@@ -70,6 +70,8 @@ user = {user}
 #imap = ["0.0.0.0:143", "[::]:143"]
 # The same, with TLS from the first octet (RFC 8314).
 #imaps = ["0.0.0.0:993", "[::]:993"]
+# Metrics and health over HTTP, for you alone: nobody has to log in there. Never a public address.
+#operator = ["127.0.0.1:9325"]
 
 # The certificate: PEM files, the chain with our certificate first, and its key. Empty by default:
 # then the server makes one of its own, to which servers encrypt and of which mail programs warn.

@@ -36,6 +36,7 @@ class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     submissions: tuple[str, ...] = ("0.0.0.0:465", "[::]:465")
     imap: tuple[str, ...] = ("0.0.0.0:143", "[::]:143")
     imaps: tuple[str, ...] = ("0.0.0.0:993", "[::]:993")
+    operator: tuple[str, ...] = ("127.0.0.1:9325",)
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -180,7 +181,7 @@ def _check_values(path: Path, config: Config) -> None:
     checks += [("routes", _route_domain, domain) for domain in config.routes]
     checks += [("allowed_targets", ipaddress.ip_network, text) for text in config.allowed_targets]
     checks += [("dns.servers", _dns_server, text) for text in config.dns.servers]
-    for name in ("smtp", "submission", "submissions", "imap", "imaps"):
+    for name in Listen.__struct_fields__:
         checks += [(f"listen.{name}", parse_endpoint, at) for at in getattr(config.listen, name)]
     if config.smarthost:
         checks.append(("smarthost.host", _smarthost, config.smarthost.host))

@@ -10,15 +10,17 @@ import gc
 import os
 import signal
 import ssl
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from mailstead.server import certificates
+from mailstead.server import certificates, operator
 from mailstead.server.config import Config
 from mailstead.server.duties import Duties
-from mailstead.server.listeners import Bound, Listeners
-from mailstead.server.supervisor import HEARTBEAT, Supervisor
+from mailstead.server.listeners import Listeners
+from mailstead.server.metrics import BoardMeter
+from mailstead.server.supervisor import HEARTBEAT, Post, Supervisor
 from mailstead.server.wiring import House, open_house
 from mailstead.services.telling import Tell
 
@@ -32,8 +34,8 @@ class _Stop(Exception):
 def run(load: Callable[[], Config], tell: Tell, ready: Callable[[Config], None]) -> bool:
     """Serve until a signal; `ready` is called once every port is open. False if it never was."""
 
-    def work(config: Config, bound: list[Bound], pipe: int, lifeline: int) -> int:
-        _run_loop(serve(config, tell, bound, pipe, lifeline))
+    def work(config: Config, post: Post) -> int:
+        _run_loop(serve(config, tell, post))
         return 0
 
     supervisor = Supervisor(load, work, ready)
@@ -41,31 +43,33 @@ def run(load: Callable[[], Config], tell: Tell, ready: Callable[[Config], None])
     return not supervisor.failed
 
 
-async def serve(config: Config, tell: Tell, bound: list[Bound], pipe: int, lifeline: int) -> None:
+async def serve(config: Config, tell: Tell, post: Post) -> None:
     """A worker's main task."""
-    async with open_house(config, tell) as house:
+    meter = post.board.meter(post.region, os.getpid(), time.time())
+    async with open_house(config, tell, meter) as house:
         tls = tls_context(config, house)
         house.watch.start()
         try:
             async with asyncio.TaskGroup() as group:
-                listeners = Listeners(house, tls, group)
-                await listeners.open(bound)
+                listeners = Listeners(house, tls, group, operator.page(house, post.board))
+                await listeners.open(post.bound)
                 gc.freeze()  # what is here now stays: the collector need not look at it again
                 duties = Duties(config.folder, house)
                 group.create_task(duties.run())
-                group.create_task(_show_life(pipe))
-                await _until_told(lifeline)
+                group.create_task(_show_life(post.pipe, meter))
+                await _until_told(post.lifeline)
                 await listeners.drain(DRAIN_LIMIT)
                 raise _Stop
         except* _Stop:
             pass
 
 
-async def _show_life(pipe: int) -> None:
+async def _show_life(pipe: int, meter: BoardMeter) -> None:
     os.write(pipe, b"R")
     while True:
         await asyncio.sleep(HEARTBEAT)
         os.write(pipe, b".")
+        meter.show_life(time.time())
 
 
 async def _until_told(lifeline: int) -> None:

@@ -22,6 +22,7 @@ from mailstead.sessions.imap import session as imap_session
 from mailstead.sessions.imap import state as imap
 
 CONNECTIONS_LIMIT = 20_000  # of one process
+OPERATOR = "operator"  # the setting of the address with the metrics, which needs no TLS
 
 log = logging.getLogger("mailstead.listeners")
 
@@ -42,7 +43,7 @@ def bind_all(config: Config, shared: bool) -> list[Bound]:
     `shared` sockets may be bound several times: the kernel spreads connections over them.
     """
     bound: list[Bound] = []
-    for name in PROTOCOLS:
+    for name in (*PROTOCOLS, OPERATOR):
         for text in getattr(config.listen, name):
             endpoint = parse_endpoint(text)
             sock = bind(endpoint.address, endpoint.port, shared)
@@ -53,8 +54,10 @@ def bind_all(config: Config, shared: bool) -> list[Bound]:
 class Listeners:
     """Accepts connections and keeps count of them."""
 
-    def __init__(self, house: House, tls: ssl.SSLContext, group: asyncio.TaskGroup) -> None:
-        self._house, self._tls, self._group = house, tls, group
+    def __init__(
+        self, house: House, tls: ssl.SSLContext, group: asyncio.TaskGroup, operator: Serve
+    ) -> None:
+        self._house, self._tls, self._group, self._operator = house, tls, group, operator
         self._servers: list[asyncio.AbstractServer] = []
         self._sessions: dict[asyncio.Task[None], Stream] = {}
 
@@ -63,10 +66,15 @@ class Listeners:
         network = self._house.world.network
         assert isinstance(network, SocketNetwork)
         for one in bound:
-            serve = PROTOCOLS[one.name](self._house, self._tls, one.endpoint)
-            self._servers.append(await network.listen(one.sock, self._acceptor(serve)))
+            serve = self._operator
+            if one.name != OPERATOR:
+                serve = PROTOCOLS[one.name](self._house, self._tls, one.endpoint)
+            accept = self._acceptor(one.name, serve)
+            self._servers.append(await network.listen(one.sock, accept))
 
-    def _acceptor(self, serve: Serve) -> Callable[[Stream], None]:
+    def _acceptor(self, protocol: str, serve: Serve) -> Callable[[Stream], None]:
+        meter = self._house.meter
+
         def accept(stream: Stream) -> None:
             if len(self._sessions) >= CONNECTIONS_LIMIT:
                 log.warning("too many connections: %s is turned away", stream.peer)
@@ -74,7 +82,13 @@ class Listeners:
                 return
             task = self._group.create_task(_run(serve, stream))
             self._sessions[task] = stream
-            task.add_done_callback(self._sessions.pop)
+            meter.count("connections_total", protocol=protocol)
+            meter.count("connections", protocol=protocol)
+            task.add_done_callback(forget)
+
+        def forget(task: asyncio.Task[None]) -> None:
+            del self._sessions[task]
+            meter.count("connections", -1, protocol=protocol)
 
         return accept
 

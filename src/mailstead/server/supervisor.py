@@ -19,6 +19,7 @@ import msgspec
 from mailstead.server import notify
 from mailstead.server.config import Config, ConfigError
 from mailstead.server.listeners import Bound, bind_all
+from mailstead.server.metrics import Board
 from mailstead.server.privileges import become_service_user
 
 HEARTBEAT = 5.0  # seconds between signs of life
@@ -29,9 +30,19 @@ BACKOFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before a restart
 
 log = logging.getLogger("mailstead.supervisor")
 
-# What a worker process does: the configuration, its sockets, the pipe of its signs of life, and
-# the pipe that ends when the supervisor does. Comes back with the exit code.
-Work = Callable[[Config, list[Bound], int, int], int]
+
+class Post(msgspec.Struct, frozen=True):
+    """What a worker process is given."""
+
+    bound: list[Bound]
+    pipe: int  # for its signs of life
+    lifeline: int  # ends when the supervisor does
+    board: Board  # the numbers of all workers
+    region: int | None  # its own part of the board
+
+
+# What a worker process does. Comes back with the exit code.
+Work = Callable[[Config, Post], int]
 
 
 class _Worker(msgspec.Struct):
@@ -42,6 +53,7 @@ class _Worker(msgspec.Struct):
     pipe: int
     started: float
     heard: float
+    region: int | None = None
     ready: bool = False
     draining: float = 0.0  # since when; 0: not
 
@@ -67,6 +79,7 @@ class Supervisor:
         for one in bind_all(self._config, shared=False):
             one.sock.close()  # the ports are free; sharing would hide that another server has them
         self._sockets = [bind_all(self._config, shared=True) for _ in range(count)]
+        self._board = Board(count)
         become_service_user(self._config)
         self._lifeline, self._lifeline_end = os.pipe()
         wakeup, self._wakeup = os.pipe()
@@ -128,6 +141,7 @@ class Supervisor:
             worker = self._workers.pop(pid, None)
             if worker is not None:
                 os.close(worker.pipe)
+                self._board.release(worker.region)
                 self._plan_restart(worker, os.waitstatus_to_exitcode(status))
 
     def _plan_restart(self, worker: _Worker, code: int) -> None:
@@ -171,15 +185,18 @@ class Supervisor:
 
     def _start(self, place: int) -> None:
         read, write = os.pipe()
+        taken = {one.region for one in self._workers.values() if one.region is not None}
+        region = self._board.free_region(taken)
+        post = Post(self._sockets[place], write, self._lifeline, self._board, region)
         pid = os.fork()
         if not pid:
             os.close(read)
-            self._be_worker(place, write)
+            self._be_worker(post)
         os.close(write)
         now = time.monotonic()
-        self._workers[pid] = _Worker(place, pid, read, now, now)
+        self._workers[pid] = _Worker(place, pid, read, now, now, region)
 
-    def _be_worker(self, place: int, pipe: int) -> None:
+    def _be_worker(self, post: Post) -> None:
         """In the child: never comes back."""
         code = 1
         try:
@@ -188,7 +205,7 @@ class Supervisor:
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us all: the parent acts
             os.close(self._lifeline_end)
-            code = self._work(self._config, self._sockets[place], pipe, self._lifeline)
+            code = self._work(self._config, post)
         except Exception:
             log.exception("a worker failed")
         finally:

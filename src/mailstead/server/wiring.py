@@ -26,6 +26,7 @@ from mailstead.services.delivery.recipients import Catch
 from mailstead.services.housekeeping import Housekeeping
 from mailstead.services.inbound.visit import Site
 from mailstead.services.mailboxes.service import Mailboxes
+from mailstead.services.metering import NO_METER, Meter, counting
 from mailstead.services.outbound.operators import Operators
 from mailstead.services.outbound.queue import Outbound, Settings
 from mailstead.services.outbound.route import Security, Smarthost, choose_way
@@ -46,6 +47,7 @@ class House(msgspec.Struct, frozen=True):
     config: Config
     world: World
     store: Store
+    meter: Meter
     watch: Watch
     accounts: Accounts
     mailboxes: Mailboxes
@@ -57,9 +59,9 @@ class House(msgspec.Struct, frozen=True):
     imap: ImapSite
 
 
-def build(config: Config, world: World, store: Store, tell: Tell) -> House:
+def build(config: Config, world: World, store: Store, tell: Tell, meter: Meter = NO_METER) -> House:
     """Every service of a house, on this store, in this world."""
-    told = TellingStore(store, tell)
+    told = TellingStore(store, counting(tell, meter))
     watch = Watch(world.bus)
     accounts = Accounts(told, world)
     site = Site(
@@ -88,6 +90,7 @@ def build(config: Config, world: World, store: Store, tell: Tell) -> House:
         config=config,
         world=world,
         store=told,
+        meter=meter,
         watch=watch,
         accounts=accounts,
         mailboxes=mailboxes,
@@ -143,7 +146,7 @@ def _verifying(config: Config) -> ssl.SSLContext | None:
 
 
 @asynccontextmanager
-async def open_house(config: Config, tell: Tell) -> AsyncIterator[House]:
+async def open_house(config: Config, tell: Tell, meter: Meter = NO_METER) -> AsyncIterator[House]:
     """A house in the real world, for as long as the block lasts."""
     clock, network = SystemClock(), SocketNetwork()
     bus, offload = DatagramBus(config.folder / "bus"), ThreadOffload()
@@ -157,7 +160,7 @@ async def open_house(config: Config, tell: Tell) -> AsyncIterator[House]:
     )
     store = SqliteStore(config.database_path, clock)
     try:
-        yield build(config, world, store, tell)
+        yield build(config, world, store, tell, meter)
     finally:
         await store.close()
         bus.close()
