@@ -40,27 +40,28 @@ def configure(stream: TextIO = sys.stderr, level: int = logging.INFO) -> "Log":
         ],
         wrapper_class=structlog.BoundLogger,
     )
-    return Log(logger)
+    return Log(logger, level)
 
 
 class Log:
     """Prints entries."""
 
-    def __init__(self, logger: structlog.BoundLogger) -> None:
-        self._logger = logger
+    def __init__(self, logger: structlog.BoundLogger, least: int) -> None:
+        self._logger, self._least = logger, least
 
     def tell(self, trace: TraceId, entries: Sequence[AnyEntry]) -> None:
         """One line for each entry that somebody may look for."""
         for entry in entries:
-            if not isinstance(entry, _QUIET):
-                self._logger.info(None, level=_level(entry), **_line(trace, entry))
+            level = logging.WARNING if _warns(entry) else logging.INFO
+            if level >= self._least and not isinstance(entry, _QUIET):
+                name = logging.getLevelName(level).lower()
+                self._logger.info(None, level=name, **_line(trace, entry))
 
 
-def _level(entry: AnyEntry) -> str:
-    warns = isinstance(entry, LoginFailed) or (
+def _warns(entry: AnyEntry) -> bool:
+    return isinstance(entry, LoginFailed) or (
         isinstance(entry, Attempted) and entry.outcome == "failed"
     )
-    return "warning" if warns else "info"
 
 
 def _line(trace: TraceId, entry: AnyEntry) -> dict[str, object]:
