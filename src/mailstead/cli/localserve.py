@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import click
+import msgspec
 
 from mailstead.model.address import parse_address, parse_domain
 from mailstead.model.errors import Refusal
@@ -22,13 +23,14 @@ from mailstead.server.certificates import ca_file
 from mailstead.server.config import Config, Listen, format_toml
 from mailstead.server.lifecycle import run
 from mailstead.server.wiring import open_house
-from mailstead.services.accounts import hash_password
+from mailstead.services.accounts import hash_password, verify_password
 from mailstead.storage import accounts
 from mailstead.storage.store import Tx
 
 DOMAIN = "example.test"
 PEOPLE = ("alice", "bob")
 OUTSIDE = "outside"
+LOGINS = tuple(f"{name}@{DOMAIN}" for name in (*PEOPLE, OUTSIDE))
 LOOPBACK_PASSWORD = "secret"
 PORTS = {
     "smtp": 2525,
@@ -55,6 +57,7 @@ _TITLES = {
 @click.option("--listen", default="127.0.0.1", help="Another address, for containers.")
 @click.option("--route", multiple=True, metavar="DOMAIN=HOST:PORT", help="Let this domain leave.")
 @click.option("--workers", default=1, help="How many processes serve.")
+@click.option("--json", "as_json", is_flag=True, help="Print ports and passwords as JSON.")
 @click.option("--quiet", is_flag=True, help="No log lines, only what is printed at the start.")
 def localserve(
     data: Path | None,
@@ -63,6 +66,7 @@ def localserve(
     listen: str,
     route: tuple[str, ...],
     workers: int,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Run a whole mail server on loopback ports: no root, no DNS, nothing to configure.
@@ -80,7 +84,7 @@ def localserve(
     passwords = asyncio.run(_populate(config, _is_loopback(listen)))
     log = logs.configure(level=logging.ERROR if quiet else logging.INFO)
     try:
-        served = run(lambda: config, log.tell, lambda _: _welcome(config, passwords))
+        served = run(lambda: config, log.tell, lambda _: _welcome(config, passwords, as_json))
     except (OSError, Refusal) as error:
         raise click.ClickException(
             f"cannot start: {error}. Is another one running? Try --port-offset 1000"
@@ -127,56 +131,66 @@ def _config(
 
 
 async def _populate(config: Config, loopback: bool) -> dict[str, str]:
-    """Make the accounts that are not there; login -> password, as far as it is known."""
+    """Make the accounts that are not there; login -> password, as far as it is known.
+
+    On loopback every password is the same, and only there: an earlier run's is changed.
+    """
     async with open_house(config, lambda trace, entries: None) as house:
-        missing = await house.store.read(_missing)
-        words = {login: _password(loopback) for login in missing}
+        have = await house.store.read(_stored_passwords)
+        words = {
+            login: LOOPBACK_PASSWORD if loopback else secrets.token_urlsafe(12)
+            for login, stored in have.items()
+            if stored is None or verify_password(stored, LOOPBACK_PASSWORD) != loopback
+        }
         hashes = {login: hash_password(word) for login, word in words.items()}
-        await house.store.write(lambda tx: _create(tx, hashes))
-        known = {f"{name}@{DOMAIN}": LOOPBACK_PASSWORD for name in (*PEOPLE, OUTSIDE)}
-        return words if not loopback else known
+        await house.store.write(lambda tx: _keep(tx, hashes))
+        return dict.fromkeys(LOGINS, LOOPBACK_PASSWORD) if loopback else words
 
 
-def _password(loopback: bool) -> str:
-    return LOOPBACK_PASSWORD if loopback else secrets.token_urlsafe(12)
+def _stored_passwords(tx: Tx) -> dict[str, str | None]:
+    found = {login: accounts.find_account(tx, login) for login in LOGINS}
+    return {login: one.password if one else None for login, one in found.items()}
 
 
-def _missing(tx: Tx) -> list[str]:
-    logins = [f"{name}@{DOMAIN}" for name in (*PEOPLE, OUTSIDE)]
-    return [login for login in logins if accounts.find_account(tx, login) is None]
-
-
-def _create(tx: Tx, hashes: dict[str, str]) -> None:
+def _keep(tx: Tx, hashes: dict[str, str]) -> None:
     if accounts.find_domain(tx, DOMAIN) is None:
         organisation = accounts.create_organisation(tx, DOMAIN)
         accounts.create_domain(tx, organisation, parse_domain(DOMAIN))
-    for login, word in hashes.items():
-        accounts.create_account(tx, parse_address(login), word)
+    for login, hashed in hashes.items():
+        if accounts.find_account(tx, login):
+            accounts.set_password(tx, login, hashed)
+        else:
+            accounts.create_account(tx, parse_address(login), hashed)
 
 
-def _welcome(config: Config, passwords: dict[str, str]) -> None:
+def _welcome(config: Config, passwords: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        ports = {name: getattr(config.listen, name)[0] for name in _TITLES}
+        told = {"ports": ports, "passwords": passwords, "data": str(config.folder)}
+        click.echo(msgspec.json.encode(told))
+        return
     click.echo("Mailstead is running; Ctrl-C ends it.\n")
     for name, title in _TITLES.items():
         click.echo(f"  {title:24} {getattr(config.listen, name)[0]}")
     click.echo(f"  {'data':24} {config.folder}")
     click.echo(f"  {'CA to trust':24} {ca_file(config.folder / 'tls')}\n")
-    for login in (f"{name}@{DOMAIN}" for name in (*PEOPLE, OUTSIDE)):
-        word = passwords.get(login, "(the password printed at the first start)")
-        click.echo(f"  {login:24} {word}")
+    for login in LOGINS:
+        click.echo(f"  {login:24} {passwords.get(login, '(as printed at the first start)')}")
     click.echo(f"\nMail for any other domain is caught in {OUTSIDE}@{DOMAIN}.\n\nTry:")
-    for command in _commands(config):
+    for command in _commands(config, passwords.get(f"alice@{DOMAIN}", "PASSWORD")):
         click.echo(f"  {command}")
 
 
-def _commands(config: Config) -> list[str]:
-    smtp, imap = config.listen.smtp[0], config.listen.imap[0]
+def _commands(config: Config, password: str) -> list[str]:
+    smtp, imaps = config.listen.smtp[0], config.listen.imaps[0]
+    ca = ca_file(config.folder / "tls")
+    toml = config.folder / "mailstead.toml"
     return [
-        f"curl smtp://{smtp} --mail-from me@example.com --mail-rcpt alice@{DOMAIN}"
-        " -T- <<< $'Subject: Hello\\n\\nHi!'",
-        f"curl 'imap://{imap}/INBOX;MAILINDEX=*' -u alice@{DOMAIN}:{LOOPBACK_PASSWORD}",
-        shlex.join(
-            [sys.argv[0], "--config", str(config.folder / "mailstead.toml"), "message", "list"]
-        ),
+        f"printf 'Subject: Hello\\n\\nHi!\\n' | curl smtp://{smtp} --mail-from me@example.com"
+        f" --mail-rcpt alice@{DOMAIN} -T-",
+        f"curl --cacert {shlex.quote(str(ca))} 'imaps://{imaps}/INBOX;MAILINDEX=*'"
+        f" -u alice@{DOMAIN}:{password}",
+        shlex.join([sys.argv[0], "--config", str(toml), "message", "list"]),
     ]
 
 
