@@ -26,7 +26,7 @@ from mailstead.services.delivery.recipients import Catch
 from mailstead.services.housekeeping import Housekeeping
 from mailstead.services.inbound.visit import Site
 from mailstead.services.mailboxes.service import Mailboxes
-from mailstead.services.metering import NO_METER, Meter, counting
+from mailstead.services.metering import NO_METER, Meter, counting, measuring_commits
 from mailstead.services.outbound.operators import Operators
 from mailstead.services.outbound.queue import Outbound, Settings
 from mailstead.services.outbound.route import Security, Smarthost, choose_way
@@ -74,6 +74,7 @@ def build(config: Config, world: World, store: Store, tell: Tell, meter: Meter =
         accounts=accounts,
         signing=Signing(told, world.clock),
         catch=_catch(config),
+        meter=meter,
     )
     mailboxes = Mailboxes(told, world, watch, config.folder)
     imap = ImapSite(
@@ -84,7 +85,7 @@ def build(config: Config, world: World, store: Store, tell: Tell, meter: Meter =
         accounts=accounts,
         mailboxes=mailboxes,
     )
-    outbound = Outbound(told, world, watch, sending(config), _verifying(config))
+    outbound = Outbound(told, world, watch, sending(config), _verifying(config), meter)
     operators = Operators(told, world, watch, config.hostname, _catch(config))
     return House(
         config=config,
@@ -158,7 +159,7 @@ async def open_house(config: Config, tell: Tell, meter: Meter = NO_METER) -> Asy
         bus=bus,
         offload=offload,
     )
-    store = SqliteStore(config.database_path, clock)
+    store = SqliteStore(config.database_path, clock, measure=measuring_commits(meter))
     try:
         yield build(config, world, store, tell, meter)
     finally:

@@ -159,3 +159,13 @@ def count_entry(meter: Meter, entry: AnyEntry) -> None:
             meter.count("logins_total", protocol=entry.protocol, result="failed")
         case _:
             pass
+
+
+def measuring_commits(meter: Meter) -> Callable[[int, float], None]:
+    """For the store: units of work in a transaction, and seconds until it was on disk."""
+
+    def measure(units: int, seconds: float) -> None:
+        meter.observe("commit_units", units)
+        meter.observe("commit_seconds", seconds)
+
+    return measure

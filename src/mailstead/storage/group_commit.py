@@ -10,6 +10,7 @@ that a unit that cannot be done costs nobody else; nobody is told before the com
 import asyncio
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ NOTE_DELAY = 1.0  # seconds that notes wait for a commit to ride on
 NOTES_LIMIT = 10_000  # beyond, notes are dropped: nobody was promised them
 
 Work = Plan | Callable[[Tx], Any]
+Measure = Callable[[int, float], None]  # told of each transaction: units of work, seconds
 
 
 class Unit:
@@ -42,8 +44,9 @@ class Unit:
 class GroupCommit:
     """The one writer of a process."""
 
-    def __init__(self, tx: SqliteTx, lock: FairLock, threads: bool) -> None:
-        self._tx, self._lock = tx, lock
+    def __init__(self, tx: SqliteTx, lock: FairLock, threads: bool, measure: Measure) -> None:
+        self._tx, self._lock, self._measure = tx, lock, measure
+        self._began = 0.0
         self._waiting: deque[Unit] = deque()
         self._notes: list[JournalRow] = []
         self._note_timer: asyncio.TimerHandle | None = None
@@ -91,6 +94,7 @@ class GroupCommit:
     def _next_batch(self, loop: asyncio.AbstractEventLoop) -> None:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_LIMIT))]
         notes, self._notes = self._notes, []
+        self._began = time.perf_counter()
         if all(isinstance(unit.work, Plan) for unit in batch) and self._lock.try_enter():
             self._write_here(loop, batch, notes)
         else:
@@ -125,6 +129,7 @@ class GroupCommit:
         self._errands.put(run)
 
     def _told(self, loop: asyncio.AbstractEventLoop, batch: list[Unit]) -> None:
+        self._measure(len(batch), time.perf_counter() - self._began)
         _tell(batch)
         if self._waiting:
             self._next_batch(loop)

@@ -17,7 +17,7 @@ import apsw
 
 from mailstead.model.world import Clock
 from mailstead.storage import dialect, schema
-from mailstead.storage.group_commit import GroupCommit
+from mailstead.storage.group_commit import GroupCommit, Measure
 from mailstead.storage.packfile import PackGone
 from mailstead.storage.packs import PACKS
 from mailstead.storage.plan import Applied, JournalRow, Plan
@@ -33,14 +33,19 @@ class SqliteStore:
     """The store of one machine."""
 
     def __init__(
-        self, path: Path, clock: Clock, threads: bool = True, vfs: str | None = None
+        self,
+        path: Path,
+        clock: Clock,
+        threads: bool = True,
+        vfs: str | None = None,
+        measure: Measure = lambda units, seconds: None,
     ) -> None:
         check_version()
         self.path, self.clock, self.vfs = path, clock, vfs
         self._lock = FairLock(path)
         self._writer = self._connect(writer=True)
         self._migrate()
-        self._commits = GroupCommit(self._writer, self._lock, threads)
+        self._commits = GroupCommit(self._writer, self._lock, threads, measure)
         self._quick = self._connect(writer=False)
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(READERS, "reader") if threads else None

@@ -28,6 +28,7 @@ from mailstead.services.delivery import recipients
 from mailstead.services.delivery.plan import Message, compose_plan, mailboxes_of
 from mailstead.services.delivery.recipients import Catch, Found, NotHere
 from mailstead.services.inbound.trace import Hop, goes_in_circles, received, with_protocol
+from mailstead.services.metering import NO_METER, Meter
 from mailstead.services.signing import Signing
 from mailstead.services.watch import Watch
 from mailstead.storage.blobs import Gathering
@@ -57,6 +58,7 @@ class Site(msgspec.Struct, frozen=True):
     accounts: Accounts
     signing: Signing
     catch: Catch | None = None
+    meter: Meter = NO_METER
 
 
 class Visit:
@@ -114,6 +116,7 @@ class Visit:
 
     async def end(self) -> Reply:
         """Keep the message for each recipient, or refuse it."""
+        began = self._now()
         if no := await self._check_header():
             return self._refuse("data", no, self.envelope.reverse_path)
         story = self._story()
@@ -127,6 +130,7 @@ class Visit:
         if any(found.elsewhere for found in self.recipients):
             self.site.watch.wake_queue()
         self.forget()
+        self.site.meter.observe("answer_seconds", (self._now() - began).total_seconds())
         return Reply(250, "2.0.0", f"OK, kept as {message.trace}")
 
     def forget(self) -> None:

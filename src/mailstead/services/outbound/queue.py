@@ -18,11 +18,13 @@ from typing import TypeVar
 import msgspec
 
 from mailstead.model.address import Address, Domain, parse_address
+from mailstead.model.entries import Attempted
 from mailstead.model.errors import TemporaryFailure
 from mailstead.model.numbers import QueueId
 from mailstead.model.reply import Reply
 from mailstead.model.world import Endpoint, World
 from mailstead.services.delivery.recipients import Catch
+from mailstead.services.metering import NO_METER, Meter
 from mailstead.services.outbound.attempt import Attempt, Errand, attempt
 from mailstead.services.outbound.bounce import Bounces, Event, plain_plan, wakes_of
 from mailstead.services.outbound.connect import Dialer
@@ -81,8 +83,10 @@ class Outbound:
         watch: Watch,
         settings: Settings,
         verifying: ssl.SSLContext | None = None,
+        meter: Meter = NO_METER,
     ) -> None:
         self._store, self._world, self._watch, self._settings = store, world, watch, settings
+        self._meter = meter
         self._targets = Targets(parse_networks(settings.allowed_targets), settings.own_addresses)
         self._dialer = Dialer(world.network, settings.hostname, verifying)
         self._bounces = Bounces(store, world, settings.hostname, settings.catch)
@@ -253,9 +257,17 @@ class Outbound:
             plan = plain_plan(event)
             await self._insist(lambda: self._store.apply(plan))
         self._tell(plan)
+        self._measure(event)
         for step in event.steps:
             if isinstance(step, Postpone):
                 self._wait_no_longer_than(step.due)
+
+    def _measure(self, event: Event) -> None:
+        """How long those waited that are relayed now."""
+        for entry in event.entries:
+            if isinstance(entry, Attempted) and entry.outcome == "relayed":
+                waited = entry.at - event.outgoing.created
+                self._meter.observe("queue_seconds", waited.total_seconds())
 
     async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
         """Forgetting an outcome would send a message twice: wait until the store can be used."""
