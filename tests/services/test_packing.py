@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from mailstead.model.address import Domain, parse_address
 from mailstead.model.errors import TemporaryFailure
 from mailstead.model.flags import DELETED
 from mailstead.model.numbers import MailboxId, OrganisationId, TraceId
+from mailstead.net.clock import ThreadOffload
 from mailstead.services.packing import PACK_SIZE, SMALL_PACK, SMALL_PACKS, Packing, choose
 from mailstead.storage import accounts, blobs, mailboxes, messages, packs
 from mailstead.storage.blobs import PART_SIZE
@@ -132,6 +134,7 @@ async def append(store: Store, body: bytes) -> int:
     return (await store.apply(plan)).appended[0].uid
 
 
+@cache
 def body_of(size: int, seed: int) -> bytes:
     """Octets that compress, and differ."""
     chance = random.Random(seed)
@@ -520,3 +523,51 @@ async def test_a_damaged_message_in_the_queue_holds_up_no_other(world: Simulated
         "No. 0",
         "No. 2",
     ]
+
+
+# ---------------------------------------------------------------------- all at once
+
+
+async def test_readers_on_threads_never_miss_a_body(tmp_path: Path) -> None:
+    """Mail comes, goes and is read, while all of it is packed and rewritten again and again."""
+    shop = await Shop(tmp_path).populate()
+    await shop.store.close()
+    offload = ThreadOffload()
+    store = SqliteStore(tmp_path / "mailstead.db", shop.clock)
+    packing = Packing(store, shop.clock, offload, shop.folder)
+    done = asyncio.Event()
+    reads = 0
+
+    async def write() -> None:
+        for number in range(60):
+            await append(store, body_of(SIZES[number % len(SIZES)], number))
+            if number % 7 == 6:
+                uid = number - 3
+                await store.write(lambda tx, uid=uid: _remove_one(tx, uid))  # type: ignore[misc]
+        done.set()
+
+    async def pack() -> None:
+        while not done.is_set():
+            await packing.pack_all()
+            await packing.rewrite(await store.read(packs.list_all))
+            await packing.tidy()
+
+    async def read() -> None:
+        nonlocal reads
+        while not done.is_set():
+            for uid, body in (await store.read(read_all)).items():
+                assert body == body_of(SIZES[(uid - 1) % len(SIZES)], uid - 1)
+                reads += 1
+
+    async with asyncio.TaskGroup() as group:
+        for work in (write(), pack(), read(), read()):
+            group.create_task(work)
+    assert reads > 60
+    assert await store.read(broken) == []
+    await store.close()
+    offload.close()
+
+
+def _remove_one(tx: Tx, uid: int) -> None:
+    messages.set_flags(tx, inbox(tx), [(uid, uid)], "add", DELETED, "")
+    messages.expunge(tx, inbox(tx), [(uid, uid)])
