@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mailstead.net.tls import server_context
+from mailstead.server.tls import Pair, names_of
 
 CA_LIFETIME = timedelta(days=3650)
 LIFETIME = timedelta(days=825)  # what Apple's clients accept at most
@@ -34,6 +35,12 @@ def context_from_files(certificate: Path | str, key: Path | str) -> ssl.SSLConte
 
 def own_context(folder: Path, names: list[str], now: datetime) -> ssl.SSLContext:
     """TLS with a certificate of our own CA, made if it is not there or about to end."""
+    pair = own_pair(folder, names, now)
+    return context_from_files(pair.certificate, pair.key)
+
+
+def own_pair(folder: Path, names: list[str], now: datetime) -> Pair:
+    """The files of a certificate of our own CA, made if they are not there or about to end."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     with _alone(folder):  # workers that start together make one
@@ -43,7 +50,7 @@ def own_context(folder: Path, names: list[str], now: datetime) -> ssl.SSLContext
             new = _issue(names, new_key, ca, ca_key, now)
             _write(key, _pem_key(new_key))
             _write(certificate, _pem(new) + _pem(ca))
-        return context_from_files(certificate, key)
+    return Pair(certificate, key)
 
 
 @contextmanager
@@ -66,9 +73,7 @@ def _fresh(certificate: Path, names: list[str], now: datetime) -> bool:
         have = x509.load_pem_x509_certificate(certificate.read_bytes())
     except (OSError, ValueError):
         return False
-    found = have.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    known = {str(name.value) for name in found}
-    return known.issuperset(names) and have.not_valid_after_utc > now + RENEW_BEFORE
+    return set(names) <= set(names_of(have)) and have.not_valid_after_utc > now + RENEW_BEFORE
 
 
 def _own_ca(folder: Path, now: datetime) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:

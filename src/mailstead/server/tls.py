@@ -1,0 +1,96 @@
+"""Which certificate a client gets: by the name it asks for, always the newest of the files.
+
+One context stands for all listeners; its sni_callback chooses at each handshake (RFC 6066 section
+3), so that a renewed certificate needs no restart. A file that cannot be used leaves the old one
+in place, and says so.
+"""
+
+import logging
+import ssl
+import time
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+
+from mailstead.net.tls import server_context
+
+LOOK_AGAIN = 5.0  # seconds after which a file is looked at again
+
+log = logging.getLogger("mailstead.tls")
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """A certificate chain and its key, as PEM files."""
+
+    certificate: Path
+    key: Path
+
+
+class _Loaded(msgspec.Struct, frozen=True):
+    context: ssl.SSLContext
+    names: frozenset[str]
+    version: tuple[int, ...]
+
+
+class Certificates:
+    """All certificates of the server; the first one that can be loaded serves who names none."""
+
+    def __init__(self, pairs: list[Pair]) -> None:
+        self._pairs = pairs
+        self._loaded: dict[Pair, _Loaded] = {}
+        self._looked = -LOOK_AGAIN
+        self._look()
+        if not self._loaded:
+            raise OSError("no certificate can be used; the log above says why")
+        self.context = server_context()
+        self.context.sni_callback = self._choose
+
+    def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
+        if time.monotonic() - self._looked > LOOK_AGAIN:
+            self._look()
+        connection.context = self._find(name or "")
+        return None
+
+    def _find(self, name: str) -> ssl.SSLContext:
+        name = name.lower().rstrip(".")
+        wildcard = "*." + name.partition(".")[2]
+        loaded = [self._loaded[pair] for pair in self._pairs if pair in self._loaded]
+        for one in loaded:
+            if name in one.names or wildcard in one.names:
+                return one.context
+        return loaded[0].context
+
+    def _look(self) -> None:
+        """Load what is new."""
+        self._looked = time.monotonic()
+        for pair in self._pairs:
+            try:
+                version = _version(pair)
+                if pair not in self._loaded or self._loaded[pair].version != version:
+                    self._loaded[pair] = _load(pair, version)
+            except FileNotFoundError:
+                continue  # not there yet: it may be asked for at this moment
+            except (OSError, ValueError) as error:
+                log.error("the certificate %s cannot be used: %s", pair.certificate, error)
+
+
+def _version(pair: Pair) -> tuple[int, ...]:
+    stats = [pair.certificate.stat(), pair.key.stat()]
+    return tuple(value for one in stats for value in (one.st_mtime_ns, one.st_ino, one.st_size))
+
+
+def _load(pair: Pair, version: tuple[int, ...]) -> _Loaded:
+    context = server_context()
+    context.load_cert_chain(pair.certificate, pair.key)
+    first = x509.load_pem_x509_certificates(pair.certificate.read_bytes())[0]
+    return _Loaded(context, frozenset(names_of(first)), version)
+
+
+def names_of(certificate: x509.Certificate) -> list[str]:
+    """The DNS names and IP addresses that the certificate is for, in lower case."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [str(name.value).lower() for name in found]
