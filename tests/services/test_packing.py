@@ -224,6 +224,18 @@ async def test_a_mostly_dead_pack_is_rewritten_and_its_file_goes_a_round_later(
     await shop.store.close()
 
 
+@pytest.mark.parametrize("live", [0, 3, -5])
+async def test_a_pack_that_is_counted_wrong_is_rewritten_once(tmp_path: Path, live: int) -> None:
+    shop = await Shop(tmp_path).populate()
+    await shop.append(body_of(5000, 1), body_of(5000, 2))
+    await shop.packing.pack_all()
+    await shop.store.write(lambda tx: tx.run("UPDATE pack SET live = :live", live=live))
+    await shop.packing.tidy()
+    await shop.check({1: body_of(5000, 1), 2: body_of(5000, 2)})
+    assert len(await shop.packs()) == 1
+    await shop.store.close()
+
+
 async def test_only_one_packs_at_a_time(tmp_path: Path) -> None:
     shop = await Shop(tmp_path).populate()
     await shop.append(b"Hi!\r\n")

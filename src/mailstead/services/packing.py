@@ -1,7 +1,7 @@
 """Packing: bodies that came in loose are compressed into packs, mostly dead packs are rewritten.
 
-Loose parts wait a minute, then until LOOSE_ENOUGH octets are together or an hour has passed. All of
-it happens in small steps, so that mail goes on meanwhile; one process of a machine at a time.
+Loose parts wait a minute, then until LOOSE_ENOUGH octets are together or an hour has passed. It all
+happens in small steps, so that mail goes on meanwhile; one process of a machine at a time.
 Holds: a pack is durable before a row names it, and the loose row goes in the transaction that
 does; a file goes in a later round than the row that named it. So a crash at any moment loses
 nothing, and leaves at most a file that the next round removes.
@@ -29,7 +29,7 @@ SMALL_PACK = 8 * MIB  # smaller packs are joined, when there are SMALL_PACKS of 
 SMALL_PACKS = 8
 BATCH = 64  # parts that are read and compressed at once: 16 MiB at most
 SLICE = 250  # parts that one write records: some 10 ms during which other writes wait
-LOOSE_LOOKED_AT = 10_000  # loose parts that are counted: more are enough in any case
+LOOSE_PARTS_ENOUGH = 5_000  # so many small ones are enough, too
 
 log = logging.getLogger("mailstead.packing")
 
@@ -102,8 +102,9 @@ class Packing:
     async def _pack_ripe(self) -> bool:
         """Fill one pack, if there is enough for it."""
         ripe, overdue = self._older_than(RIPE), self._older_than(OVERDUE)
-        loose = await self._store.read(lambda tx: packs.count_loose(tx, ripe, LOOSE_LOOKED_AT))
-        if loose.octets < LOOSE_ENOUGH and not 0 < loose.oldest <= overdue:
+        loose = await self._store.read(lambda tx: packs.count_loose(tx, ripe, LOOSE_PARTS_ENOUGH))
+        enough = loose.octets >= LOOSE_ENOUGH or loose.parts >= LOOSE_PARTS_ENOUGH
+        if not enough and not 0 < loose.oldest <= overdue:
             return False
         return await self._pack(ripe)
 
@@ -150,8 +151,9 @@ class Packing:
 
     async def _rewrite_worst(self) -> bool:
         """Rewrite the packs that are worth it, one new pack's fill; whether there were any."""
-        await self._store.write(lambda tx: packs.drop_empty(tx, WRITE_LIMIT))
         found = await self._store.read(packs.list_all)
+        if any(pack.live <= 0 for pack in found) and await self._drop_empty():
+            return True
         victims = choose([pack for pack in found if pack.id not in self._unreadable])
         return bool(victims) and await self._rewrite(victims)
 
@@ -169,8 +171,11 @@ class Packing:
         size = writer.size
         for some in _slices(moved):
             await self._store.write(lambda tx, some=some: packs.move(tx, size, some))  # type: ignore[misc]
-        await self._store.write(lambda tx: packs.drop_empty(tx, WRITE_LIMIT))
+        await self._drop_empty()
         return True
+
+    async def _drop_empty(self) -> int:
+        return await self._store.write(lambda tx: packs.drop_empty(tx, WRITE_LIMIT))
 
     async def _copy(self, writer: PackWriter, victims: Sequence[Pack]) -> list[tuple[Place, int]]:
         """Copy the records that are in use, as they are; (new place, old pack) of each."""

@@ -245,11 +245,15 @@ class PackFolder:
     def __init__(self, folder: Path, files: Files | None = None) -> None:
         self.path = folder
         self._files = files or RealFiles()
+        self._durable = False  # is the folder itself sure to be there after a power cut?
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
         """Whether nobody else makes or removes packs, on this machine, while the block lasts."""
-        self.path.mkdir(mode=0o700, exist_ok=True)
+        if not self._durable:
+            self.path.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(self.path.parent)
+            self._durable = True
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,8 +18,9 @@ PACKS = "packs"  # the folder, beside the database
 
 
 class Loose(msgspec.Struct, frozen=True):
-    """What could be packed: octets of loose parts, and the id of the oldest."""
+    """What could be packed: loose parts, their octets, and the id of the oldest."""
 
+    parts: int
     octets: int
     oldest: int
 
@@ -48,13 +49,13 @@ def newest_loose(tx: Tx) -> int:
 
 def count_loose(tx: Tx, upto: int, limit: int) -> Loose:
     """The loose parts up to this one, the oldest `limit` of them."""
-    octets, oldest = tx.rows(
-        "SELECT coalesce(sum(octets), 0), coalesce(min(id), 0) FROM (SELECT id, length(data)"
-        " AS octets FROM blob WHERE id <= :upto ORDER BY id LIMIT :limit) AS oldest",
+    parts, octets, oldest = tx.rows(
+        "SELECT count(*), coalesce(sum(octets), 0), coalesce(min(id), 0) FROM"
+        " (SELECT id, length(data) AS octets FROM blob WHERE id <= :upto ORDER BY id LIMIT :limit) AS oldest",
         upto=upto,
         limit=limit,
     )[0]
-    return Loose(octets, oldest)
+    return Loose(parts, octets, oldest)
 
 
 def loose_parts(tx: Tx, after: int, upto: int, limit: int) -> list[tuple[int, bytes]]:
@@ -156,8 +157,8 @@ def list_all(tx: Tx) -> list[Pack]:
 def drop_empty(tx: Tx, limit: int) -> int:
     """Forget packs in which nothing is in use; how many it were. Their files go later."""
     return tx.run(
-        "DELETE FROM pack WHERE id IN (SELECT id FROM pack WHERE live = 0 AND NOT EXISTS"
-        " (SELECT 1 FROM packed WHERE pack = pack.id) LIMIT :limit)",
+        "DELETE FROM pack WHERE id IN (SELECT id FROM pack WHERE NOT EXISTS"
+        " (SELECT 1 FROM packed WHERE packed.pack = pack.id) LIMIT :limit)",
         limit=limit,
     )
 
