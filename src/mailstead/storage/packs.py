@@ -51,7 +51,8 @@ def count_loose(tx: Tx, upto: int, limit: int) -> Loose:
     """The loose parts up to this one, the oldest `limit` of them."""
     parts, octets, oldest = tx.rows(
         "SELECT count(*), coalesce(sum(octets), 0), coalesce(min(id), 0) FROM"
-        " (SELECT id, length(data) AS octets FROM blob WHERE id <= :upto ORDER BY id LIMIT :limit) AS oldest",
+        " (SELECT id, length(data) AS octets FROM blob WHERE id <= :upto"
+        " ORDER BY id LIMIT :limit) AS oldest",
         upto=upto,
         limit=limit,
     )[0]
