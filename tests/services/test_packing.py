@@ -145,14 +145,14 @@ def body_of(size: int, seed: int) -> bytes:
 # ---------------------------------------------------------------------- when what is packed
 
 
-async def test_bodies_are_packed_when_enough_are_a_minute_old(tmp_path: Path) -> None:
+async def test_bodies_are_packed_when_enough_are_ten_minutes_old(tmp_path: Path) -> None:
     shop = await Shop(tmp_path).populate()
     chance = random.Random(1)
     bodies = [chance.randbytes(PART_SIZE) for _ in range(33)]  # 8.25 MiB
     await shop.append(*bodies)
     await shop.packing.tidy()
     assert await shop.parts() == (33, 0)
-    shop.clock.time += timedelta(seconds=59)
+    shop.clock.time += timedelta(seconds=599)
     await shop.packing.tidy()
     assert await shop.parts() == (33, 0)
     shop.clock.time += timedelta(seconds=1)

@@ -1,6 +1,6 @@
 """Packing: bodies that came in loose are compressed into packs, mostly dead packs are rewritten.
 
-Loose parts wait a minute, then until LOOSE_ENOUGH octets are together or an hour has passed. It all
+Loose parts wait ten minutes, then until LOOSE_ENOUGH octets are together or an hour has passed. It all
 happens in small steps, so that mail goes on meanwhile; one process of a machine at a time.
 Holds: a pack is durable before a row names it, and the loose row goes in the transaction that
 does; a file goes in a later round than the row that named it. So a crash at any moment loses
@@ -20,7 +20,7 @@ from mailstead.storage.packs import Pack
 from mailstead.storage.store import WRITE_LIMIT, Store
 
 ROUND = timedelta(seconds=30)
-RIPE = timedelta(minutes=1)  # what is read and deleted at once is never packed
+RIPE = timedelta(minutes=10)  # most mail is read, and much deleted, soon after it came
 OVERDUE = timedelta(hours=1)
 MIB = 1024 * 1024
 LOOSE_ENOUGH = 8 * MIB
