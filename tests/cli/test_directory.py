@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mailstead.model.world import Endpoint
 from mailstead.protocol.sasl import Credentials
 from mailstead.server.config import load
 from mailstead.server.wiring import open_house
@@ -22,7 +23,7 @@ def logs_in(mailstead: Any, login: str, password: str) -> bool:
     async def work() -> bool:
         async with open_house(load(mailstead.config), lambda trace, entries: None) as house:
             credentials = Credentials("", login, password, "PLAIN")
-            found = await house.accounts.log_in(credentials, "imap", "192.0.2.1")
+            found = await house.accounts.log_in(credentials, "imap", Endpoint("192.0.2.1", 40000))
             return not isinstance(found, LoginRefused)
 
     return asyncio.run(work())

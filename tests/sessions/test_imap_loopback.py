@@ -11,9 +11,12 @@ from mailstead.model.address import parse_address, parse_domain
 from mailstead.model.dns import Answer, Question, Status
 from mailstead.model.world import Stream, World
 from mailstead.net.clock import SystemClock, SystemRandom, ThreadOffload
+from mailstead.net.shared import SharedCounters
 from mailstead.net.stream import SocketNetwork, bind
 from mailstead.services.accounts import Accounts, hash_password
+from mailstead.services.doorkeeper import Doorkeeper, Settings
 from mailstead.services.mailboxes.service import Mailboxes
+from mailstead.services.metering import NO_METER
 from mailstead.services.watch import Watch
 from mailstead.sessions.imap.session import serve
 from mailstead.sessions.imap.state import Door, Site
@@ -41,7 +44,9 @@ async def run(folder: Path, client: Callable[[int], None]) -> None:
     await store.write(populate)
     watch = Watch(world.bus)
     mailboxes = Mailboxes(store, world, watch, folder)
-    site = Site("localhost", 10_000_000, world, watch, Accounts(store, world), mailboxes)
+    doorkeeper = Doorkeeper(SharedCounters(), Settings(), clock, store.note, NO_METER)
+    people = Accounts(store, world, doorkeeper)
+    site = Site("localhost", 10_000_000, world, watch, people, mailboxes, doorkeeper)
     async with asyncio.TaskGroup() as sessions:
 
         def accept(stream: Stream) -> None:

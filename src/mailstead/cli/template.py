@@ -50,6 +50,14 @@ user = {user}
 # default: a stranger's MX record must not lead us to a machine of the internal network.
 #allowed_targets = []
 
+# Networks, as "10.0.0.0/8", from which port 25 takes mail for anywhere without log-in, if its
+# sender's domain is hosted here: printers, scanners. Empty by default: everybody has to log in.
+#relay_from = []
+
+# Networks of proxies in front of us, which tell whom they speak for (PROXY protocol 1 or 2). They
+# have to; nobody else is believed. Empty by default: the peer of a connection is the client.
+#proxies = []
+
 # Let mail programs on this very machine log in without TLS. False by default; for developers.
 #loopback_clear_text = false
 
@@ -83,6 +91,18 @@ user = {user}
 # The biggest message that is taken, as "50 MiB". The default fits what others take; a server for
 # few people with big files may want more, a small machine less.
 #message_size = "50 MiB"
+# Connections that one address (of IPv6 its /64) may have at a time before it has logged in. The
+# default fits a big sender and an office; where thousands share one address it may need more.
+#connections_per_address = 50
+# How many connections an address may open in a minute; ten times as many if somebody logged in
+# from it lately. The default fits as above.
+#connections_per_minute = 120
+# IMAP connections that one account may have at a time. The default fits a person with many
+# devices; an account that a whole team reads may need more.
+#connections_per_account = 50
+# Whether this very machine (127.0.0.0/8, ::1) is exempt from the limits of addresses. True by
+# default: a webmail here speaks for everybody. False to try the limits out.
+#loopback_exempt = true
 
 [dns]
 # Resolvers, as "127.0.0.1" or "[::1]:53". Empty by default: those of /etc/resolv.conf.

@@ -50,6 +50,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much at a time."""
 
     message_size: Size = Size(50 * 1024**2)
+    connections_per_address: int = 50
+    connections_per_minute: int = 120
+    connections_per_account: int = 50
+    loopback_exempt: bool = True
 
 
 class Dns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,6 +87,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     smarthost: Smarthost | None = None
     routes: dict[str, str] = {}
     allowed_targets: tuple[str, ...] = ()
+    relay_from: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
     loopback_clear_text: bool = False
     catch_outside: str = ""
 
@@ -179,7 +185,8 @@ def _check_values(path: Path, config: Config) -> None:
     checks: list[tuple[str, Any, str]] = [("hostname", parse_domain, config.hostname)]
     checks += [("routes", parse_endpoint, target) for target in config.routes.values()]
     checks += [("routes", _route_domain, domain) for domain in config.routes]
-    checks += [("allowed_targets", ipaddress.ip_network, text) for text in config.allowed_targets]
+    for name in ("allowed_targets", "relay_from", "proxies"):
+        checks += [(name, ipaddress.ip_network, text) for text in getattr(config, name)]
     checks += [("dns.servers", _dns_server, text) for text in config.dns.servers]
     for name in Listen.__struct_fields__:
         checks += [(f"listen.{name}", parse_endpoint, at) for at in getattr(config.listen, name)]
@@ -192,6 +199,10 @@ def _check_values(path: Path, config: Config) -> None:
             raise ConfigError(f"{path}: {setting}: {error}") from error
     if not 0 <= config.workers <= 256:
         raise ConfigError(f"{path}: workers: it is a number from 0 (one less than cores) to 256")
+    limits = config.limits
+    connections = (limits.connections_per_address, limits.connections_per_minute)
+    if min(*connections, limits.connections_per_account) < 1:
+        raise ConfigError(f"{path}: limits: with less than one connection nobody gets in")
     if not config.database.startswith("sqlite:///"):
         raise ConfigError(f"{path}: database: {config.database!r} is not sqlite:///path")
     if bool(config.tls.certificate) != bool(config.tls.key):

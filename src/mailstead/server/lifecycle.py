@@ -46,7 +46,8 @@ def run(load: Callable[[], Config], tell: Tell, ready: Callable[[Config], None])
 async def serve(config: Config, tell: Tell, post: Post) -> None:
     """A worker's main task."""
     meter = post.board.meter(post.region, os.getpid(), time.time())
-    async with open_house(config, tell, meter) as house:
+    post.counters.seat = post.seat
+    async with open_house(config, tell, meter, post.counters) as house:
         tls = tls_context(config, house)
         house.watch.start()
         try:

@@ -6,22 +6,26 @@ Sockets are bound before anything else happens, so that a port that is taken is 
 import asyncio
 import ipaddress
 import logging
+import resource
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from mailstead.model.world import Endpoint, Stream
+from mailstead.net.proxied import read_header
 from mailstead.net.stream import SocketNetwork, bind
 from mailstead.server.config import Config, parse_endpoint
 from mailstead.server.wiring import House
 from mailstead.services.inbound.visit import Role
+from mailstead.services.limits import Network, is_within, parse_networks
 from mailstead.sessions import smtp
 from mailstead.sessions.imap import session as imap_session
 from mailstead.sessions.imap import state as imap
 
 CONNECTIONS_LIMIT = 20_000  # of one process
+FILES_RESERVE = 500  # descriptors for everything that is no connection
 OPERATOR = "operator"  # the setting of the address with the metrics, which needs no TLS
 
 log = logging.getLogger("mailstead.listeners")
@@ -60,6 +64,8 @@ class Listeners:
         self._house, self._tls, self._group, self._operator = house, tls, group, operator
         self._servers: list[asyncio.AbstractServer] = []
         self._sessions: dict[asyncio.Task[None], Stream] = {}
+        self._limit = min(CONNECTIONS_LIMIT, raise_files_limit() - FILES_RESERVE)
+        self._proxies = parse_networks(house.config.proxies)
 
     async def open(self, bound: list[Bound]) -> None:
         """Accept connections on these sockets from now on."""
@@ -69,6 +75,7 @@ class Listeners:
             serve = self._operator
             if one.name != OPERATOR:
                 serve = PROTOCOLS[one.name](self._house, self._tls, one.endpoint)
+                serve = behind_proxies(serve, self._proxies)
             accept = self._acceptor(one.name, serve)
             self._servers.append(await network.listen(one.sock, accept))
 
@@ -76,8 +83,8 @@ class Listeners:
         meter = self._house.meter
 
         def accept(stream: Stream) -> None:
-            if len(self._sessions) >= CONNECTIONS_LIMIT:
-                log.warning("too many connections: %s is turned away", stream.peer)
+            if len(self._sessions) >= self._limit:
+                self._house.doorkeeper.refuse("connections", b"", "connect", "", str(stream.peer))
                 stream.abort()
                 return
             task = self._group.create_task(_run(serve, stream))
@@ -110,6 +117,32 @@ async def _run(serve: Serve, stream: Stream) -> None:
         await serve(stream)
     finally:
         stream.abort()
+
+
+def behind_proxies(serve: Serve, proxies: Sequence[Network]) -> Serve:
+    """The same, for the clients behind these proxies too; they have to say whom they speak for."""
+    if not proxies:
+        return serve
+
+    async def serve_client(stream: Stream) -> None:
+        if is_within(stream.peer.address, proxies):
+            try:
+                stream = await read_header(stream)
+            except ConnectionError as error:
+                log.warning("the proxy %s is turned away: %s", stream.peer, error)
+                stream.abort()
+                return
+        await serve(stream)
+
+    return serve_client
+
+
+def raise_files_limit() -> int:
+    """As many descriptors as this process may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return CONNECTIONS_LIMIT + FILES_RESERVE if hard == resource.RLIM_INFINITY else hard
 
 
 def _smtp(role: Role, implicit_tls: bool) -> Callable[[House, ssl.SSLContext, Endpoint], Serve]:

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 import msgspec
 
+from mailstead.net.shared import SharedCounters
 from mailstead.server import notify
 from mailstead.server.config import Config, ConfigError
 from mailstead.server.listeners import Bound, bind_all
@@ -26,6 +27,7 @@ HEARTBEAT = 5.0  # seconds between signs of life
 HANG_LIMIT = 60.0  # seconds without one after which a worker is killed
 DRAIN_LIMIT = 40.0  # seconds that a worker may take to end
 YOUNG = 10.0  # a worker that dies within so many seconds is restarted ever more slowly
+SEATS_PER_WORKER = 4  # rows of counters: old workers drain beside new ones
 BACKOFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before a restart
 
 log = logging.getLogger("mailstead.supervisor")
@@ -39,6 +41,8 @@ class Post(msgspec.Struct, frozen=True):
     lifeline: int  # ends when the supervisor does
     board: Board  # the numbers of all workers
     region: int | None  # its own part of the board
+    counters: SharedCounters  # what limits count, in all workers
+    seat: int  # its own row of these
 
 
 # What a worker process does. Comes back with the exit code.
@@ -54,6 +58,7 @@ class _Worker(msgspec.Struct):
     started: float
     heard: float
     region: int | None = None
+    seat: int = 0
     ready: bool = False
     draining: float = 0.0  # since when; 0: not
 
@@ -80,6 +85,7 @@ class Supervisor:
             one.sock.close()  # the ports are free; sharing would hide that another server has them
         self._sockets = [bind_all(self._config, shared=True) for _ in range(count)]
         self._board = Board(count)
+        self._counters = SharedCounters(seats=count * SEATS_PER_WORKER)
         become_service_user(self._config)
         self._lifeline, self._lifeline_end = os.pipe()
         wakeup, self._wakeup = os.pipe()
@@ -142,6 +148,7 @@ class Supervisor:
             if worker is not None:
                 os.close(worker.pipe)
                 self._board.release(worker.region)
+                self._counters.free_seat(worker.seat)
                 self._plan_restart(worker, os.waitstatus_to_exitcode(status))
 
     def _plan_restart(self, worker: _Worker, code: int) -> None:
@@ -187,14 +194,23 @@ class Supervisor:
         read, write = os.pipe()
         taken = {one.region for one in self._workers.values() if one.region is not None}
         region = self._board.free_region(taken)
-        post = Post(self._sockets[place], write, self._lifeline, self._board, region)
+        seat = self._counters.take_seat()
+        post = Post(
+            bound=self._sockets[place],
+            pipe=write,
+            lifeline=self._lifeline,
+            board=self._board,
+            region=region,
+            counters=self._counters,
+            seat=seat,
+        )
         pid = os.fork()
         if not pid:
             os.close(read)
             self._be_worker(post)
         os.close(write)
         now = time.monotonic()
-        self._workers[pid] = _Worker(place, pid, read, now, now, region)
+        self._workers[pid] = _Worker(place, pid, read, now, now, region, seat)
 
     def _be_worker(self, post: Post) -> None:
         """In the child: never comes back."""

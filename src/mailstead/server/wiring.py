@@ -17,14 +17,18 @@ from mailstead.net.bus import DatagramBus
 from mailstead.net.clock import SystemClock, SystemRandom, ThreadOffload
 from mailstead.net.interfaces import own_addresses
 from mailstead.net.resolver import StubResolver, system_servers
+from mailstead.net.shared import SharedCounters
 from mailstead.net.stream import SocketNetwork
 from mailstead.net.tls import verifying_context
 from mailstead.server import config as config_file
 from mailstead.server.config import Config, Dns, parse_endpoint
+from mailstead.services import doorkeeper as doorkeeping
 from mailstead.services.accounts import Accounts
 from mailstead.services.delivery.recipients import Catch
+from mailstead.services.doorkeeper import Doorkeeper
 from mailstead.services.housekeeping import Housekeeping
 from mailstead.services.inbound.visit import Site
+from mailstead.services.limits import LOOPBACK, Counters, parse_networks
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.metering import NO_METER, Meter, counting, measuring_commits
 from mailstead.services.outbound.operators import Operators
@@ -35,6 +39,7 @@ from mailstead.services.signing import Signing
 from mailstead.services.telling import Tell, TellingStore
 from mailstead.services.watch import Watch
 from mailstead.sessions.imap.state import Site as ImapSite
+from mailstead.storage.blobs import Budget
 from mailstead.storage.packfile import PackFolder
 from mailstead.storage.packs import PACKS
 from mailstead.storage.sqlite import SqliteStore
@@ -49,6 +54,7 @@ class House(msgspec.Struct, frozen=True):
     store: Store
     meter: Meter
     watch: Watch
+    doorkeeper: Doorkeeper
     accounts: Accounts
     mailboxes: Mailboxes
     outbound: Outbound
@@ -59,11 +65,21 @@ class House(msgspec.Struct, frozen=True):
     imap: ImapSite
 
 
-def build(config: Config, world: World, store: Store, tell: Tell, meter: Meter = NO_METER) -> House:
-    """Every service of a house, on this store, in this world."""
+def build(
+    config: Config,
+    world: World,
+    store: Store,
+    tell: Tell,
+    meter: Meter = NO_METER,
+    counters: Counters | None = None,
+) -> House:
+    """Every service of a house, on this store, in this world; `counters` others may share."""
     told = TellingStore(store, counting(tell, meter))
     watch = Watch(world.bus)
-    accounts = Accounts(told, world)
+    counters = counters or SharedCounters()
+    doorkeeper = Doorkeeper(counters, at_the_door(config), world.clock, told.note, meter)
+    budget = Budget()
+    accounts = Accounts(told, world, doorkeeper)
     site = Site(
         hostname=config.hostname,
         size_limit=config.limits.message_size,
@@ -73,10 +89,12 @@ def build(config: Config, world: World, store: Store, tell: Tell, meter: Meter =
         watch=watch,
         accounts=accounts,
         signing=Signing(told, world.clock),
+        doorkeeper=doorkeeper,
+        budget=budget,
         catch=_catch(config),
         meter=meter,
     )
-    mailboxes = Mailboxes(told, world, watch, config.folder)
+    mailboxes = Mailboxes(told, world, watch, config.folder, budget)
     imap = ImapSite(
         hostname=config.hostname,
         size_limit=config.limits.message_size,
@@ -84,6 +102,7 @@ def build(config: Config, world: World, store: Store, tell: Tell, meter: Meter =
         watch=watch,
         accounts=accounts,
         mailboxes=mailboxes,
+        doorkeeper=doorkeeper,
     )
     outbound = Outbound(told, world, watch, sending(config), _verifying(config), meter)
     operators = Operators(told, world, watch, config.hostname, _catch(config))
@@ -93,6 +112,7 @@ def build(config: Config, world: World, store: Store, tell: Tell, meter: Meter =
         store=told,
         meter=meter,
         watch=watch,
+        doorkeeper=doorkeeper,
         accounts=accounts,
         mailboxes=mailboxes,
         outbound=outbound,
@@ -101,6 +121,18 @@ def build(config: Config, world: World, store: Store, tell: Tell, meter: Meter =
         packing=Packing(store, world.clock, world.offload, PackFolder(config.folder / PACKS)),
         site=site,
         imap=imap,
+    )
+
+
+def at_the_door(config: Config) -> doorkeeping.Settings:
+    """What the configuration says about limits."""
+    loopback = LOOPBACK if config.limits.loopback_exempt else ()
+    return doorkeeping.Settings(
+        connections_per_address=config.limits.connections_per_address,
+        connections_per_minute=config.limits.connections_per_minute,
+        connections_per_account=config.limits.connections_per_account,
+        exempt=(*loopback, *parse_networks(config.proxies)),
+        relay_from=parse_networks(config.relay_from),
     )
 
 
@@ -147,7 +179,9 @@ def _verifying(config: Config) -> ssl.SSLContext | None:
 
 
 @asynccontextmanager
-async def open_house(config: Config, tell: Tell, meter: Meter = NO_METER) -> AsyncIterator[House]:
+async def open_house(
+    config: Config, tell: Tell, meter: Meter = NO_METER, counters: Counters | None = None
+) -> AsyncIterator[House]:
     """A house in the real world, for as long as the block lasts."""
     clock, network = SystemClock(), SocketNetwork()
     bus, offload = DatagramBus(config.folder / "bus"), ThreadOffload()
@@ -161,7 +195,7 @@ async def open_house(config: Config, tell: Tell, meter: Meter = NO_METER) -> Asy
     )
     store = SqliteStore(config.database_path, clock, measure=measuring_commits(meter))
     try:
-        yield build(config, world, store, tell, meter)
+        yield build(config, world, store, tell, meter, counters)
     finally:
         await store.close()
         bus.close()

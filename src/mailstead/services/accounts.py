@@ -2,7 +2,8 @@
 
 Passwords are argon2id; a check costs 23 ms of CPU, so successes are remembered for a while under a
 keyed hash, and the work is done on a thread, a few at a time. An unknown login costs as much as a
-wrong password: nobody learns from the time which accounts exist.
+wrong password: nobody learns from the time which accounts exist. Too many wrong ones are put off
+(services.limits), before any is checked.
 """
 
 import asyncio
@@ -17,8 +18,10 @@ import msgspec
 from mailstead.model.address import Address
 from mailstead.model.entries import LoggedIn, LoginFailed
 from mailstead.model.numbers import AccountId, OrganisationId, TraceId
-from mailstead.model.world import World
+from mailstead.model.world import Endpoint, World
 from mailstead.protocol.sasl import Credentials
+from mailstead.services.doorkeeper import Doorkeeper
+from mailstead.services.limits import Attempt, attempt_of
 from mailstead.storage import accounts
 from mailstead.storage.plan import JournalRow
 from mailstead.storage.store import Store
@@ -46,13 +49,23 @@ class Login(msgspec.Struct, frozen=True):
 
 
 class LoginBusy(msgspec.Struct, frozen=True):
-    """Too many log-ins are being checked: try again later."""
+    """Too many log-ins are being checked, or too many failed from there: try again later."""
 
 
 class LoginRefused(msgspec.Struct, frozen=True):
     """Login or password is wrong; the peer is not told which."""
 
     reason: str
+
+
+class _Try(msgspec.Struct, frozen=True):
+    """A log-in under way."""
+
+    account: accounts.Account | None
+    credentials: Credentials
+    protocol: str
+    peer: Endpoint
+    attempt: Attempt
 
 
 class _Success(msgspec.Struct, frozen=True):
@@ -68,30 +81,33 @@ def hash_password(password: str) -> str:
 class Accounts:
     """The door for people."""
 
-    def __init__(self, store: Store, world: World) -> None:
-        self._store, self._world = store, world
+    def __init__(self, store: Store, world: World, doorkeeper: Doorkeeper) -> None:
+        self._store, self._world, self._doorkeeper = store, world, doorkeeper
         self._key = world.random.token(32)
         self._successes: OrderedDict[bytes, _Success] = OrderedDict()
         self._slots = asyncio.Semaphore(CHECKS_LIMIT)
         self._waiting = 0
 
     async def log_in(
-        self, credentials: Credentials, protocol: str, peer: str
+        self, credentials: Credentials, protocol: str, peer: Endpoint
     ) -> Login | LoginRefused | LoginBusy:
         """Who that is, if the password is right."""
         account = await self._store.look_up(lambda tx: accounts.find_account(tx, credentials.login))
-        if credentials.authorization_id not in ("", credentials.login):
-            return self._refused(account, credentials, protocol, peer, "may not act for others")
-        if self._waiting >= CHECKS_WAITING:
+        attempt = attempt_of(credentials.login, peer.address)
+        this = _Try(account, credentials, protocol, peer, attempt)
+        if limit := self._doorkeeper.find_login_limit(attempt, peer):
+            self._doorkeeper.refuse_login(limit, attempt, self._failure(this, limit))
             return LoginBusy()
-        if not await self._check(account, credentials.password):
-            reason = "no such account" if account is None else "wrong password"
-            return self._refused(account, credentials, protocol, peer, reason)
-        assert account is not None
+        if credentials.authorization_id not in ("", credentials.login):
+            return self._refused(this, "may not act for others")
+        if self._waiting >= self._patience(attempt):
+            return LoginBusy()
+        right = await self._check(account, credentials.password)
+        if account is None or not right:
+            return self._refused(this, "wrong password" if account else "no such account")
         if not account.active:
-            return self._refused(
-                account, credentials, protocol, peer, "the account is switched off"
-            )
+            return self._refused(this, "the account is switched off")
+        self._doorkeeper.log_in_worked(attempt)
         self._tell(
             account,
             LoggedIn(
@@ -99,10 +115,14 @@ class Accounts:
                 account=account.login,
                 protocol=protocol,
                 mechanism=credentials.mechanism,
-                peer=peer,
+                peer=str(peer),
             ),
         )
         return Login(account.id, account.organisation, account.login)
+
+    def _patience(self, attempt: Attempt) -> int:
+        """How many checks may wait before this one; strangers leave room for the others."""
+        return CHECKS_WAITING * 2 if self._doorkeeper.is_known(attempt) else CHECKS_WAITING
 
     async def may_send_as(self, login: Login, address: Address) -> bool:
         """Whether the account may use the address as sender."""
@@ -110,26 +130,20 @@ class Accounts:
             lambda tx: accounts.owns_address(tx, login.account, address)
         )
 
-    def _refused(
-        self,
-        account: accounts.Account | None,
-        credentials: Credentials,
-        protocol: str,
-        peer: str,
-        reason: str,
-    ) -> LoginRefused:
-        self._tell(
-            account,
-            LoginFailed(
-                at=self._world.clock.now(),
-                login=credentials.login,
-                protocol=protocol,
-                mechanism=credentials.mechanism,
-                peer=peer,
-                reason=reason,
-            ),
-        )
+    def _refused(self, this: _Try, reason: str) -> LoginRefused:
+        if self._doorkeeper.log_in_failed(this.attempt, this.credentials.password):
+            self._tell(this.account, self._failure(this, reason))
         return LoginRefused(reason)
+
+    def _failure(self, this: _Try, reason: str) -> LoginFailed:
+        return LoginFailed(
+            at=self._world.clock.now(),
+            login=this.credentials.login,
+            protocol=this.protocol,
+            mechanism=this.credentials.mechanism,
+            peer=str(this.peer),
+            reason=reason,
+        )
 
     def _tell(self, account: accounts.Account | None, entry: LoggedIn | LoginFailed) -> None:
         organisation = OrganisationId(0) if account is None else account.organisation

@@ -15,6 +15,8 @@ E = TypeVar("E")
 E_co = TypeVar("E_co", covariant=True)
 
 OUTPUT_LIMIT = 64 * 1024  # octets that are joined before they are sent
+SLOWEST = 100  # octets a second: what comes in more slowly has no more time than a command
+WHOLE_LIMIT = timedelta(hours=1)  # for one command or one message, however steadily it comes
 
 
 class Engine(Protocol[E_co]):
@@ -50,6 +52,32 @@ class Output:
         """Send, and wait for a slow peer."""
         self.send()
         await self.stream.flush()
+
+
+class Pace:
+    """How long a peer may take: measured from where a command or message begins, not from its
+    last octet, with more time for what comes in at SLOWEST or faster (RFC 5321 section 4.5.3.2).
+    """
+
+    def __init__(self) -> None:
+        self._begin = self._octets = 0.0
+        self._answered = True
+
+    def answered(self) -> None:
+        """What comes next is something new."""
+        self._answered = True
+
+    def took(self, octets: int) -> None:
+        """So much more of it has come in."""
+        self._octets += octets
+
+    def left(self, limit: timedelta) -> timedelta:
+        """How long the peer may go on, if it has `limit` to begin with."""
+        now = asyncio.get_running_loop().time()
+        if self._answered:
+            self._begin, self._octets, self._answered = now, 0.0, False
+        whole = min(limit.total_seconds() + self._octets / SLOWEST, WHOLE_LIMIT.total_seconds())
+        return timedelta(seconds=max(0.0, self._begin + whole - now))
 
 
 async def drive(engine: Engine[E], data: bytes, handle: Callable[[E], Awaitable[None]]) -> None:

@@ -41,8 +41,9 @@ from mailstead.protocol.smtp.events import (
 )
 from mailstead.protocol.smtp.server import ServerOptions, SmtpServer
 from mailstead.services.accounts import Login, LoginBusy
+from mailstead.services.doorkeeper import Guest
 from mailstead.services.inbound.visit import RECIPIENTS_LIMIT, Role, Site, Visit
-from mailstead.sessions.pump import Output, drive, receive
+from mailstead.sessions.pump import Output, Pace, drive, receive
 
 COMMAND_TIMEOUT = timedelta(minutes=5)  # RFC 5321 section 4.5.3.2.7
 HANDSHAKE_TIMEOUT = timedelta(seconds=30)
@@ -65,16 +66,29 @@ class Door(msgspec.Struct, frozen=True):
 
 async def serve(stream: Stream, site: Site, door: Door) -> None:
     """One connection, from the greeting to its end. Never raises for what a peer does."""
+    guest = site.doorkeeper.enter(stream.peer, str(replies.TOO_MANY_CONNECTIONS))
     try:
+        if guest.refused:
+            await _turn_away(stream, door)
+            return
         if door.implicit_tls and door.tls:
             stream = await _start_tls(stream, door.tls)
-        await _Session(stream, site, door).run()
+        await _Session(stream, site, door, guest).run()
     except (ConnectionError, TimeoutError):
         stream.abort()
     except Exception:
         log.exception("a session of ours failed; peer %s", stream.peer)
         stream.send(replies.format_reply(replies.LOCAL_ERROR))
         await stream.close()
+    finally:
+        guest.leave()
+
+
+async def _turn_away(stream: Stream, door: Door) -> None:
+    """A handshake only to say no would be what a flood wants; there it ends without a word."""
+    if not door.implicit_tls:
+        stream.send(replies.format_reply(replies.TOO_MANY_CONNECTIONS))
+    await stream.close()
 
 
 async def _start_tls(stream: Stream, context: ssl.SSLContext) -> TlsStream:
@@ -85,8 +99,9 @@ async def _start_tls(stream: Stream, context: ssl.SSLContext) -> TlsStream:
 
 
 class _Session:
-    def __init__(self, stream: Stream, site: Site, door: Door) -> None:
-        self.stream, self.site, self.door = stream, site, door
+    def __init__(self, stream: Stream, site: Site, door: Door, guest: Guest) -> None:
+        self.stream, self.site, self.door, self.guest = stream, site, door, guest
+        self.pace = Pace()
         self.engine = SmtpServer(_options(site, door), tls=bool(stream.tls))
         self.visit = Visit(site, door.role, stream.peer)
         self.output = Output(stream)
@@ -99,13 +114,14 @@ class _Session:
         await self._flush()
         while not self.engine.closing:
             try:
-                data = await receive(self.stream, COMMAND_TIMEOUT)
+                data = await receive(self.stream, self.pace.left(COMMAND_TIMEOUT))
             except TimeoutError:
                 self.output.write(self.engine.send(replies.TIMEOUT))
                 break
             if data == b"":
                 break
             if data:
+                self.pace.took(len(data))
                 await drive(self.engine, data, self._handle)
                 await self._flush()
             if self.site.watch.closing and not self.visit.busy:
@@ -132,6 +148,7 @@ class _Session:
     def _reply(self, reply: Reply) -> None:
         if self.errors > ERRORS_LIMIT or self.failed_logins >= LOGINS_LIMIT:
             reply = replies.TOO_MANY_ERRORS
+        self.pace.answered()
         self.output.write(self.engine.send(reply))
 
     async def _answer(self, event: Event) -> Reply:
@@ -231,13 +248,13 @@ class _Session:
                 return await self._log_in(credentials)
 
     async def _log_in(self, credentials: sasl.Credentials) -> Reply:
-        peer = str(self.stream.peer)
-        found = await self.site.accounts.log_in(credentials, "submission", peer)
+        found = await self.site.accounts.log_in(credentials, "submission", self.stream.peer)
         if isinstance(found, LoginBusy):
             return replies.AUTH_TEMPORARY
         if not isinstance(found, Login):
             self.failed_logins += 1
             return replies.AUTH_FAILED
+        self.guest.leave()  # no stranger any more
         self.visit.login = found
         return replies.AUTH_OK
 

@@ -22,6 +22,7 @@ from mailstead.storage.store import Tx
 
 PART_SIZE = 256 * 1024
 SPOOL_SIZE = 1024 * 1024  # a body beyond this many octets waits in a file, not in memory
+MEMORY_LIMIT = 64 * 1024 * 1024  # octets of all bodies that one process keeps in memory
 
 
 class MemoryBody:
@@ -134,24 +135,49 @@ class SpooledBody:
         return mmap.mmap(self._file.fileno(), self.size, access=mmap.ACCESS_READ)
 
 
-class Gathering:
-    """A body that is coming in, piece by piece: in memory, and beyond SPOOL_SIZE in a file."""
+class Budget:
+    """Memory for the bodies that are coming in, all together."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, limit: int = MEMORY_LIMIT) -> None:
+        self.left = limit
+
+    def take(self, octets: int) -> bool:
+        """So much of it, if there is so much."""
+        if octets > self.left:
+            return False
+        self.left -= octets
+        return True
+
+
+class Gathering:
+    """A body that is coming in, piece by piece: in memory, and in a file when that is too much.
+
+    Too much is SPOOL_SIZE, or what the budget of all bodies has left.
+    """
+
+    def __init__(self, folder: Path, budget: Budget | None = None) -> None:
         self._folder = folder
+        self._budget = budget or Budget()
         self._pieces: list[bytes] = []
+        self._held = 0  # octets of the budget
         self._file: IO[bytes] | None = None
         self.size = 0
+
+    def __del__(self) -> None:
+        """The budget gets back what is dropped, however the session ended."""
+        self._give_back()
 
     def add(self, data: bytes) -> None:
         """The next piece. TemporaryFailure if it can be kept nowhere (disk full)."""
         self.size += len(data)
         if self._file is None:
             self._pieces.append(data)
-            if self.size <= SPOOL_SIZE:
+            if self.size <= SPOOL_SIZE and self._budget.take(len(data)):
+                self._held += len(data)
                 return
             data = b"".join(self._pieces)
             self._pieces.clear()
+            self._give_back()
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
@@ -168,3 +194,7 @@ class Gathering:
         except OSError as error:
             raise TemporaryFailure(f"a big message cannot be spooled: {error}") from error
         return SpooledBody(self._file, self.size)
+
+    def _give_back(self) -> None:
+        self._budget.left += self._held
+        self._held = 0

@@ -23,10 +23,12 @@ from mailstead.model.mailbox import INBOX
 from mailstead.model.numbers import TraceId
 from mailstead.model.reply import Reply
 from mailstead.model.world import World
-from mailstead.server.config import Config, Listen
+from mailstead.server.config import Config, Limits, Listen
+from mailstead.server.listeners import Serve, behind_proxies
 from mailstead.server.wiring import House, build
 from mailstead.services.accounts import hash_password
 from mailstead.services.inbound.visit import Role
+from mailstead.services.limits import parse_networks
 from mailstead.sessions import smtp
 from mailstead.sessions.imap import session as imap_session
 from mailstead.sessions.imap import state as imap_state
@@ -124,6 +126,9 @@ class SimulatedHouse:
             database=f"sqlite://{self.folder / 'mailstead.db'}",
             listen=Listen(),
         )
+        if self.config.limits == Limits():  # stories pack much into a minute
+            limits = Limits(connections_per_minute=1_000_000)
+            self.config = msgspec.structs.replace(self.config, limits=limits)
         self.told: list[tuple[TraceId, AnyEntry]] = []
         self.tls: ssl.SSLContext | None = None
 
@@ -144,14 +149,14 @@ class SimulatedHouse:
         self._listen(25, mx)
         self._listen(587, submission)
         door = imap_state.Door(clear_text_login=True)
-        self.world.network.listen(
-            self.address, 143, lambda stream: imap_session.serve(stream, self.house.imap, door)
-        )
+        self._open(143, lambda stream: imap_session.serve(stream, self.house.imap, door))
 
     def _listen(self, port: int, door: smtp.Door) -> None:
-        self.world.network.listen(
-            self.address, port, lambda stream: smtp.serve(stream, self.house.site, door)
-        )
+        self._open(port, lambda stream: smtp.serve(stream, self.house.site, door))
+
+    def _open(self, port: int, serve: Serve) -> None:
+        served = behind_proxies(serve, parse_networks(self.config.proxies))
+        self.world.network.listen(self.address, port, served)
 
     async def stop(self) -> None:
         """Close the ports and the store."""

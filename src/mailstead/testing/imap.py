@@ -10,13 +10,15 @@ _LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
 class ImapClient:
     """One connection; `async with` opens and ends it."""
 
-    def __init__(self, network: Network, address: str, port: int = 143) -> None:
-        self._network, self._address, self._port = network, address, port
+    def __init__(
+        self, network: Network, address: str, port: int = 143, source: str | None = None
+    ) -> None:
+        self._network, self._address, self._port, self._source = network, address, port, source
         self._unread = b""
         self._tag = 0
 
     async def __aenter__(self) -> "ImapClient":
-        self.stream = await self._network.connect(self._address, self._port)
+        self.stream = await self._network.connect(self._address, self._port, self._source)
         self.greeting = await self.response()
         return self
 

@@ -93,6 +93,7 @@ class ImapHouse:
             self.house.watch,
             self.house.accounts,
             self.mailboxes,
+            self.house.doorkeeper,
         )
 
         async def serve_one(stream: Stream) -> None:

@@ -58,6 +58,9 @@ TLS_UNAVAILABLE = Reply(454, "4.7.0", "TLS is not available at the moment, try a
 RELAY_DENIED = Reply(
     550, "5.7.1", "This server does not relay for you; log in on the submission port if you may"
 )
+RELAY_SENDER_DENIED = Reply(
+    550, "5.7.1", "From your network mail leaves only with a sender whose domain is hosted here"
+)
 UNKNOWN_RECIPIENT = Reply(
     550, "5.1.1", "No such recipient here; check the address for typing errors"
 )
@@ -85,6 +88,10 @@ LOCAL_ERROR = Reply(451, "4.3.0", "Local error, not your fault; try again later"
 SHUTTING_DOWN = Reply(421, "4.3.2", "This server is shutting down, try again soon")
 TIMEOUT = Reply(421, "4.4.2", "Nothing heard for too long")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors")
+TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections from your address, try again soon")
+TOO_MANY_UNKNOWN = Reply(
+    421, "4.7.0", "Too many recipients that do not exist; check the list, try again later"
+)
 CONNECTION_LOST = Reply(421, "4.4.2", "The connection broke before the answer came")
 GARBLED = Reply(421, "4.5.0", "The other server's answer is no SMTP reply")
 

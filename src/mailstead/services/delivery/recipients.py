@@ -81,9 +81,9 @@ def _postmaster(tx: Tx, address: Address) -> accounts.Destination:
     return found or accounts.ToNobody()
 
 
-def leave(address: Address, organisation: OrganisationId) -> Found:
+def leave(address: Address, organisation: OrganisationId, rule: str = "elsewhere") -> Found:
     """A recipient elsewhere that a sender of ours may send to."""
-    return Found(address, "elsewhere", organisation, elsewhere=(address,))
+    return Found(address, rule, organisation, elsewhere=(address,))
 
 
 def _caught(tx: Tx, found: Found | NotHere | Reply, catch: Catch) -> Found | NotHere | Reply:

@@ -2,7 +2,8 @@
 
 Owns: who may come in, which recipients are taken, what becomes of the message. On port 25 only a
 recipient whose domain is ours is taken, so relaying is refused in all its forms; on the submission
-ports only who has logged in may send, as an address of their own, to anybody.
+ports only who has logged in may send, as an address of their own, to anybody. Who is listed in
+`relay_from` may do so on port 25, as an address of a domain hosted here.
 Holds: a 2xx to the end of a message means that it is on disk (RFC 5321 section 6.1).
 """
 
@@ -27,11 +28,14 @@ from mailstead.services.accounts import Accounts, Login
 from mailstead.services.delivery import recipients
 from mailstead.services.delivery.plan import Message, compose_plan, mailboxes_of
 from mailstead.services.delivery.recipients import Catch, Found, NotHere
+from mailstead.services.doorkeeper import Doorkeeper
 from mailstead.services.inbound.trace import Hop, goes_in_circles, received, with_protocol
+from mailstead.services.limits import UNKNOWN_LIMIT, UNKNOWN_RATE, unit_of
 from mailstead.services.metering import NO_METER, Meter
 from mailstead.services.signing import Signing
 from mailstead.services.watch import Watch
-from mailstead.storage.blobs import Gathering
+from mailstead.storage import accounts
+from mailstead.storage.blobs import Budget, Gathering
 from mailstead.storage.plan import JournalRow
 from mailstead.storage.store import Store, Tx
 
@@ -57,6 +61,8 @@ class Site(msgspec.Struct, frozen=True):
     watch: Watch
     accounts: Accounts
     signing: Signing
+    doorkeeper: Doorkeeper
+    budget: Budget
     catch: Catch | None = None
     meter: Meter = NO_METER
 
@@ -69,6 +75,8 @@ class Visit:
         self.tls = ""
         self.login: Login | None = None
         self.helo_event: Helo | None = None
+        self.relays = role is Role.MX and site.doorkeeper.may_relay(peer.address)
+        self.unknown = 0  # recipients
         self.forget()
 
     @property
@@ -97,8 +105,11 @@ class Visit:
         """RCPT TO: taken only if it leads somewhere."""
         if len(self.recipients) >= RECIPIENTS_LIMIT:
             return replies.TOO_MANY_RECIPIENTS
+        if self._has_harvested():
+            return replies.TOO_MANY_UNKNOWN
         found = await self.site.store.look_up(lambda tx: self._find(tx, recipient))
         if isinstance(found, Reply):
+            self._count_unknown(found)
             return self._refuse("rcpt", found, self.envelope.reverse_path, recipient)
         self.recipients.append(found)
         return replies.RECIPIENT_OK
@@ -106,12 +117,12 @@ class Visit:
     def header(self, header: bytes) -> None:
         """The header is complete."""
         self.header_octets = header
-        self.body, self.body_hash = Gathering(self.site.spool), BodyHash()
+        self._begin_body()
 
     def chunk(self, data: bytes) -> None:
         """A piece of the body."""
         self.body.add(data)
-        if self.login is not None:  # it may be signed
+        if self.login is not None or self.relays:  # it may be signed
             self.body_hash.add(data)
 
     async def end(self) -> Reply:
@@ -138,9 +149,29 @@ class Visit:
         self.envelope = _NO_ENVELOPE
         self.recipients: list[Found] = []
         self.header_octets = b""
-        self.body, self.body_hash = Gathering(self.site.spool), BodyHash()
+        self._begin_body()
 
     # ------------------------------------------------------------------ steps
+
+    def _begin_body(self) -> None:
+        self.body = Gathering(self.site.spool, self.site.budget)
+        self.body_hash = BodyHash()
+
+    def _has_harvested(self) -> bool:
+        """Too many recipients that do not exist: whether the next one does is not told."""
+        if self.login is not None or self.relays:
+            return False
+        address, doorkeeper = self.peer.address, self.site.doorkeeper
+        if self.unknown < UNKNOWN_LIMIT and not doorkeeper.has_harvested(address):
+            return False
+        reply = str(replies.TOO_MANY_UNKNOWN)
+        doorkeeper.refuse(UNKNOWN_RATE.name, unit_of(address), "rcpt", reply, str(self.peer))
+        return True
+
+    def _count_unknown(self, reply: Reply) -> None:
+        if reply == replies.UNKNOWN_RECIPIENT and self.login is None:
+            self.unknown += 1
+            self.site.doorkeeper.unknown_recipient(self.peer.address)
 
     async def _check_sender(self, reverse_path: Address | None) -> Reply | None:
         if self.login is None:
@@ -161,10 +192,11 @@ class Visit:
 
     async def _complete(self, story: list[AnyEntry]) -> bytes:
         """The header, in submission with what was missing and signed."""
-        if self.login is None:
+        author = self.login.login if self.login else self._relaying_sender()
+        if not author:
             return self.header_octets
         done = submission.complete(
-            self.header_octets, self.login.login, self.site.hostname, self.trace, self._now()
+            self.header_octets, author, self.site.hostname, self.trace, self._now()
         )
         done = await self.site.signing.sign(done, self.body_hash.finish())
         if done.changes:
@@ -177,7 +209,20 @@ class Visit:
             return found
         if self.login is not None:
             return recipients.leave(found.address, self.login.organisation)
-        return replies.RELAY_DENIED
+        return self._relay(tx, found.address) if self.relays else replies.RELAY_DENIED
+
+    def _relay(self, tx: Tx, recipient: Address) -> Found | Reply:
+        """Without log-in, from a listed network, as a sender of a domain hosted here."""
+        sender = self.envelope.reverse_path
+        domain = accounts.find_domain(tx, sender.domain) if sender else None
+        if domain is None:
+            return replies.RELAY_SENDER_DENIED
+        return recipients.leave(recipient, domain.organisation, "relay_from")
+
+    def _relaying_sender(self) -> str:
+        """Who sends what a listed network relays; "" for all other mail."""
+        relayed = any(found.rule == "relay_from" for found in self.recipients)
+        return str(self.envelope.reverse_path) if relayed else ""
 
     def _stamp(self) -> bytes:
         """The Received field of this visit."""

@@ -26,7 +26,7 @@ from mailstead.services.mailboxes.contents import Contents, Shelf, advance, from
 from mailstead.services.mailboxes.reading import Page, work_on_page
 from mailstead.services.watch import Watch
 from mailstead.storage import blobs, changes, journal, mailboxes, messages
-from mailstead.storage.blobs import PART_SIZE, Gathering
+from mailstead.storage.blobs import PART_SIZE, Budget, Gathering
 from mailstead.storage.changes import Changes
 from mailstead.storage.messages import Copied, FlagsRow, Mode, Ranges
 from mailstead.storage.packfile import DamagedBody
@@ -85,8 +85,11 @@ class Retriever(msgspec.Struct, frozen=True):
 class Mailboxes:
     """The mailboxes of all accounts."""
 
-    def __init__(self, store: Store, world: World, watch: Watch, spool: Path) -> None:
-        self._store, self._world, self._watch, self._spool = store, world, watch, spool
+    def __init__(
+        self, store: Store, world: World, watch: Watch, spool: Path, budget: Budget | None = None
+    ) -> None:
+        self._store, self._world, self._watch = store, world, watch
+        self._spool, self._budget = spool, budget or Budget()
         self._shelf = Shelf()
 
     # ------------------------------------------------------------------ names
@@ -315,7 +318,7 @@ class Mailboxes:
 
     def gather(self) -> Gathering:
         """A body that is to come in."""
-        return Gathering(self._spool)
+        return Gathering(self._spool, self._budget)
 
     async def append(
         self,

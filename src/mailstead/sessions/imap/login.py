@@ -9,12 +9,14 @@ from mailstead.net.tls import TlsStream
 from mailstead.protocol import sasl
 from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.events import SaslResponse
-from mailstead.services.accounts import LoginBusy, LoginRefused
+from mailstead.services.accounts import Login, LoginBusy, LoginRefused
 from mailstead.sessions.imap.state import Door, Session
 from mailstead.sessions.pump import Output
 
 HANDSHAKE_TIMEOUT = timedelta(seconds=30)
 LOGINS_LIMIT = 3  # failed log-ins of one session
+TOO_MANY_CONNECTIONS = "Too many connections from your address, try again soon"
+TOO_MANY_OF_ACCOUNT = "Too many connections of this account; close another mail program"
 CLIENT_LIMIT = 100  # characters of a client's name that are kept
 
 _ALWAYS = ("IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "IDLE")
@@ -156,22 +158,32 @@ async def _advance(session: Session, response: bytes | None) -> None:
 
 
 async def _check(session: Session, tag: bytes, credentials: sasl.Credentials) -> None:
-    peer = str(session.stream.peer)
-    found = await session.site.accounts.log_in(credentials, "imap", peer)
+    found = await session.site.accounts.log_in(credentials, "imap", session.stream.peer)
     match found:
         case LoginBusy():
-            session.refuse(tag, "Too many are logging in; try again", "UNAVAILABLE")
+            session.refuse(tag, "Log-in is not possible at the moment, try again", "UNAVAILABLE")
         case LoginRefused():
             session.failed_logins += 1
             session.refuse(tag, "Login or password is wrong", "AUTHENTICATIONFAILED")
             if session.failed_logins >= LOGINS_LIMIT:
                 session.end("Too many failed log-ins")
         case _:
-            session.login = found
-            session.errors = 0
-            session.engine.authenticated()
-            code = "CAPABILITY " + " ".join(capabilities(session))
-            session.write(responses.ok(tag, "Logged in", code))
+            _let_in(session, tag, found)
+
+
+def _let_in(session: Session, tag: bytes, found: Login) -> None:
+    """The owner is here, if not too often."""
+    reply = f"NO [LIMIT] {TOO_MANY_OF_ACCOUNT}"
+    guest = session.site.doorkeeper.enter_account(found.login, session.stream.peer, reply)
+    if guest.refused:
+        guest.leave()
+        session.refuse(tag, TOO_MANY_OF_ACCOUNT, "LIMIT")
+        return
+    session.guest.leave()
+    session.guest, session.login, session.errors = guest, found, 0
+    session.engine.authenticated()
+    code = "CAPABILITY " + " ".join(capabilities(session))
+    session.write(responses.ok(tag, "Logged in", code))
 
 
 def _may_log_in(session: Session) -> bool:

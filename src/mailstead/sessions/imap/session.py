@@ -41,17 +41,30 @@ Handler = Callable[[Session, Any], Awaitable[None]]
 
 async def serve(stream: Stream, site: Site, door: Door) -> None:
     """One connection, from the greeting to its end. Never raises for what a peer does."""
+    guest = site.doorkeeper.enter(stream.peer, f"BYE {login.TOO_MANY_CONNECTIONS}")
     async with asyncio.TaskGroup() as chores:
         try:
+            if guest.refused:
+                await _turn_away(stream, door)
+                return
             if door.implicit_tls and door.tls:
                 stream = await login.secure(stream, door)
-            await _serve(stream, site, door, chores)
+            await _serve(Session(stream, site, door, chores, guest))
         except (ConnectionError, TimeoutError):
             stream.abort()
+        finally:
+            guest.leave()
 
 
-async def _serve(stream: Stream, site: Site, door: Door, chores: asyncio.TaskGroup) -> None:
-    session = Session(stream, site, door, chores)
+async def _turn_away(stream: Stream, door: Door) -> None:
+    """A handshake only to say no would be what a flood wants; there it ends without a word."""
+    if not door.implicit_tls:
+        stream.send(responses.bye(login.TOO_MANY_CONNECTIONS, "UNAVAILABLE"))
+    await stream.close()
+
+
+async def _serve(session: Session) -> None:
+    stream = session.stream
     try:
         await _run(session)
     except (ConnectionError, TimeoutError):
@@ -62,6 +75,7 @@ async def _serve(stream: Stream, site: Site, door: Door, chores: asyncio.TaskGro
         await session.stream.close()
     finally:
         session.leave()
+        session.guest.leave()
 
 
 async def _run(session: Session) -> None:
@@ -76,6 +90,7 @@ async def _run(session: Session) -> None:
         if data == b"":
             break
         if data is not None:
+            session.pace.took(len(data))
             await _drive(session, data)
         elif session.idle_since is not None:
             await idle.tell(session)
@@ -97,8 +112,8 @@ async def _drive(session: Session, data: bytes) -> None:
 
 def _patience(session: Session) -> timedelta:
     if session.login is None:
-        return LOGIN_TIMEOUT
-    return AUTOLOGOUT if session.idle_since is None else IDLE_POLL
+        return session.pace.left(LOGIN_TIMEOUT)
+    return session.pace.left(AUTOLOGOUT) if session.idle_since is None else IDLE_POLL
 
 
 async def _on_silence(session: Session) -> None:
@@ -112,6 +127,8 @@ async def _on_silence(session: Session) -> None:
 
 
 async def _handle(session: Session, event: events.Event) -> None:
+    if not isinstance(event, events.AppendChunk):
+        session.pace.answered()
     match event:
         case events.BadCommand(tag, text, code):
             session.incoming = session.exchange = session.idle_since = None

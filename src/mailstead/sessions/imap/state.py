@@ -21,10 +21,11 @@ from mailstead.protocol.imap.commands import Append
 from mailstead.protocol.imap.server import ImapServer
 from mailstead.protocol.sasl import Exchange
 from mailstead.services.accounts import Accounts, Login
+from mailstead.services.doorkeeper import Doorkeeper, Guest
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.watch import Watch
 from mailstead.sessions.imap.sync import View, describe
-from mailstead.sessions.pump import Output
+from mailstead.sessions.pump import Output, Pace
 from mailstead.storage.blobs import Gathering
 
 SEND_TIMEOUT = timedelta(minutes=5)  # a peer that takes nothing
@@ -50,6 +51,7 @@ class Site(msgspec.Struct, frozen=True):
     watch: Watch
     accounts: Accounts
     mailboxes: Mailboxes
+    doorkeeper: Doorkeeper
 
 
 class State(enum.Enum):
@@ -74,8 +76,12 @@ class Incoming(msgspec.Struct):
 class Session:
     """One connection."""
 
-    def __init__(self, stream: Stream, site: Site, door: Door, chores: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, stream: Stream, site: Site, door: Door, chores: asyncio.TaskGroup, guest: Guest
+    ) -> None:
         self.stream, self.site, self.door = stream, site, door
+        self.guest = guest  # a stranger, then the account
+        self.pace = Pace()
         self.engine = ImapServer(append_limit=site.size_limit)
         self.output = Output(stream)
         self.login: Login | None = None
