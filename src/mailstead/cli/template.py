@@ -80,12 +80,21 @@ user = {user}
 #imaps = ["0.0.0.0:993", "[::]:993"]
 # Metrics and health over HTTP, for you alone: nobody has to log in there. Never a public address.
 #operator = ["127.0.0.1:9325"]
+# Where an ACME server fetches its proof, while [tls.acme] below is in use without a webroot.
+#http = ["0.0.0.0:80", "[::]:80"]
 
 # The certificate: PEM files, the chain with our certificate first, and its key. Empty by default:
 # then the server makes one of its own, to which servers encrypt and of which mail programs warn.
 [tls]
 #certificate = ""
 #key = ""
+# Further pairs, chosen by the name that a client asks for: [["other.pem", "other-key.pem"]].
+#more = []
+# A certificate by ACME, renewed in time, for the hostname and for `names`; port 80 has to be open
+# to the outside. Where a web server has that port, give the folder that it serves as `webroot`.
+
+# The default directory is Let's Encrypt's; `ca_file` is for an ACME server of your own.
+#acme = { email = "you@example.org", names = [], webroot = "", directory = "", ca_file = "" }
 
 [limits]
 # The biggest message that is taken, as "50 MiB". The default fits what others take; a server for

@@ -36,14 +36,30 @@ class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     submissions: tuple[str, ...] = ("0.0.0.0:465", "[::]:465")
     imap: tuple[str, ...] = ("0.0.0.0:143", "[::]:143")
     imaps: tuple[str, ...] = ("0.0.0.0:993", "[::]:993")
+    http: tuple[str, ...] = ("0.0.0.0:80", "[::]:80")
     operator: tuple[str, ...] = ("127.0.0.1:9325",)
 
 
+class Acme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Certificates by ACME (RFC 8555): for the hostname and more names, by HTTP-01."""
+
+    email: str = ""
+    names: tuple[str, ...] = ()
+    directory: str = "https://acme-v02.api.letsencrypt.org/directory"
+    webroot: str = ""
+    ca_file: str = ""
+
+
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """PEM files: the chain, our certificate first, and its key. Neither: one of our own making."""
+    """PEM files: the chain, our certificate first, and its key. Neither: one of our own making.
+
+    `more` are further [certificate, key] pairs, chosen by the name that a client asks for.
+    """
 
     certificate: str = ""
     key: str = ""
+    more: tuple[tuple[str, str], ...] = ()
+    acme: Acme | None = None
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -187,6 +203,8 @@ def _check_values(path: Path, config: Config) -> None:
     checks += [("routes", _route_domain, domain) for domain in config.routes]
     for name in ("allowed_targets", "relay_from", "proxies"):
         checks += [(name, ipaddress.ip_network, text) for text in getattr(config, name)]
+    if config.tls.acme:
+        checks += [("tls.acme.names", parse_domain, name) for name in config.tls.acme.names]
     checks += [("dns.servers", _dns_server, text) for text in config.dns.servers]
     for name in Listen.__struct_fields__:
         checks += [(f"listen.{name}", parse_endpoint, at) for at in getattr(config.listen, name)]

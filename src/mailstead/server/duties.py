@@ -10,6 +10,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+from mailstead.server.acme import AcmeKeeper
 from mailstead.server.wiring import House
 
 TRY_AGAIN = timedelta(seconds=1)
@@ -29,6 +30,9 @@ class Duties:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._house.outbound.run())
                 group.create_task(self._house.housekeeping.run())
+                if acme := self._house.config.tls.acme:
+                    keeper = AcmeKeeper(acme, self._house.config, self._house.world)
+                    group.create_task(keeper.run())
                 group.create_task(self._house.packing.run())
         finally:
             os.close(lock)

@@ -13,14 +13,17 @@ import ssl
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from mailstead.server import certificates, operator
+from mailstead.server.acme import AcmeFolder
 from mailstead.server.config import Config
 from mailstead.server.duties import Duties
 from mailstead.server.listeners import Listeners
 from mailstead.server.metrics import BoardMeter
 from mailstead.server.supervisor import HEARTBEAT, Post, Supervisor
+from mailstead.server.tls import Certificates, Pair
 from mailstead.server.wiring import House, open_house
 from mailstead.services.telling import Tell
 
@@ -82,11 +85,16 @@ async def _until_told(lifeline: int) -> None:
 
 
 def tls_context(config: Config, house: House) -> ssl.SSLContext:
-    """The certificate of the configuration, or one of our own making."""
+    """Certificates by ACME, of the configuration, or of our own making; by the name asked for."""
+    pairs = [AcmeFolder(config.folder).pair] if config.tls.acme else []
     if config.tls.certificate:
-        return certificates.context_from_files(config.tls.certificate, config.tls.key)
-    names = [config.hostname, "localhost", "127.0.0.1", "::1"]
-    return certificates.own_context(config.folder / "tls", names, house.world.clock.now())
+        pairs.append(Pair(Path(config.tls.certificate), Path(config.tls.key)))
+    else:
+        names = [config.hostname, "localhost", "127.0.0.1", "::1"]
+        now = house.world.clock.now()
+        pairs.append(certificates.own_pair(config.folder / "tls", names, now))
+    pairs += [Pair(Path(certificate), Path(key)) for certificate, key in config.tls.more]
+    return Certificates(pairs).context
 
 
 def _run_loop(main: Coroutine[Any, Any, None]) -> None:

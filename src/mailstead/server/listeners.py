@@ -16,6 +16,7 @@ import msgspec
 from mailstead.model.world import Endpoint, Stream
 from mailstead.net.proxied import read_header
 from mailstead.net.stream import SocketNetwork, bind
+from mailstead.server import acme, operator
 from mailstead.server.config import Config, parse_endpoint
 from mailstead.server.wiring import House
 from mailstead.services.inbound.visit import Role
@@ -26,6 +27,7 @@ from mailstead.sessions.imap import state as imap
 
 CONNECTIONS_LIMIT = 20_000  # of one process
 FILES_RESERVE = 500  # descriptors for everything that is no connection
+HTTP = "http"  # the setting of the address where ACME servers fetch their proofs
 OPERATOR = "operator"  # the setting of the address with the metrics, which needs no TLS
 
 log = logging.getLogger("mailstead.listeners")
@@ -48,11 +50,18 @@ def bind_all(config: Config, shared: bool) -> list[Bound]:
     """
     bound: list[Bound] = []
     for name in (*PROTOCOLS, OPERATOR):
+        if name == HTTP and not needs_http(config):
+            continue
         for text in getattr(config.listen, name):
             endpoint = parse_endpoint(text)
             sock = bind(endpoint.address, endpoint.port, shared)
             bound.append(Bound(name, endpoint, sock))
     return bound
+
+
+def needs_http(config: Config) -> bool:
+    """Whether we answer ACME's questions ourselves, on port 80."""
+    return config.tls.acme is not None and not config.tls.acme.webroot
 
 
 class Listeners:
@@ -173,6 +182,11 @@ def _is_loopback(address: str) -> bool:
         return address == "localhost"
 
 
+def _http(house: House, tls: ssl.SSLContext, endpoint: Endpoint) -> Serve:
+    folder = acme.AcmeFolder(house.config.folder)
+    return lambda stream: operator.serve(stream, lambda target: acme.answer(folder, target))
+
+
 # The name of the setting under [listen] -> what listens there.
 PROTOCOLS: dict[str, Callable[[House, ssl.SSLContext, Endpoint], Serve]] = {
     "smtp": _smtp(Role.MX, implicit_tls=False),
@@ -180,4 +194,5 @@ PROTOCOLS: dict[str, Callable[[House, ssl.SSLContext, Endpoint], Serve]] = {
     "submissions": _smtp(Role.SUBMISSION, implicit_tls=True),
     "imap": _imap(implicit_tls=False),
     "imaps": _imap(implicit_tls=True),
+    HTTP: _http,
 }

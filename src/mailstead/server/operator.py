@@ -66,7 +66,7 @@ async def serve(stream: Stream, answer: Callable[[str], Awaitable[Answer]]) -> N
         async with asyncio.timeout(TIME_LIMIT):
             target = await _read_target(stream)
     except TimeoutError:
-        target = _failure(408)
+        target = failure(408)
     except ConnectionError:
         return
     try:
@@ -89,18 +89,18 @@ async def _read_target(stream: Stream) -> str | Answer:
         if end >= 0:
             return parse_head(bytes(head[: end + 4]))
         if len(head) >= HEAD_LIMIT:
-            return _failure(431)
+            return failure(431)
         if not data:
-            return _failure(400)
+            return failure(400)
 
 
 def parse_head(head: bytes) -> str | Answer:
     """The target of a GET, or the refusal."""
     found = _REQUEST.match(head)
     if found is None:
-        return _failure(400)
+        return failure(400)
     if found[1] != b"GET":
-        return _failure(405)
+        return failure(405)
     return found[2].decode("ascii")
 
 
@@ -120,7 +120,8 @@ def format_answer(answer: Answer) -> bytes:
     return "\r\n".join([*fields, "", ""]).encode() + body
 
 
-def _failure(status: int) -> Answer:
+def failure(status: int) -> Answer:
+    """The answer that says only what went wrong."""
     return Answer(status, f"{_PHRASES[status]}\n")
 
 
@@ -139,7 +140,7 @@ class Pages:
             return Answer(200, exposition(await self._totals()), CONTENT_TYPE)
         if path == "/health":
             return format_health(await self._health(), "json" in query.split("&"))
-        return _failure(404)
+        return failure(404)
 
     # ------------------------------------------------------------------ /health
 

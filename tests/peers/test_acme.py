@@ -1,0 +1,179 @@
+"""pebble issues a certificate and renews it; the server goes on meanwhile."""
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mailstead.server.certificates import ca_file, own_pair
+
+DNS = ("127.0.0.54", 5354)
+NAME = "mx.acme.test"
+WAIT = 60.0  # seconds
+
+
+def wait_for(condition: Callable[[], object], what: str, log: Path | None = None) -> None:
+    deadline = time.monotonic() + WAIT
+    while time.monotonic() < deadline:
+        with suppress(OSError):
+            if condition():
+                return
+        time.sleep(0.1)
+    pytest.fail(f"{what} did not happen within {WAIT} s\n{log.read_text() if log else ''}")
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def answers(address: str, port: int) -> bool:
+    with closing(socket.create_connection((address, port), 1)):
+        return True
+
+
+@pytest.fixture
+def dns(need: Callable[..., None], tmp_path: Path) -> Iterator[None]:
+    """knot knows the name."""
+    need("knotd")
+    folder = tmp_path / "knot"
+    folder.mkdir()
+    (folder / "zone").write_text(
+        "$ORIGIN acme.test.\n$TTL 60\n@ SOA mx h 1 60 60 60 60\n@ NS mx\nmx A 127.0.0.1\n"
+    )
+    (folder / "knot.conf").write_text(
+        f"server:\n  rundir: {folder}\n  listen: {DNS[0]}@{DNS[1]}\n"
+        f"database:\n  storage: {folder}\n"
+        f"zone:\n  - domain: acme.test\n    file: {folder}/zone\n"
+    )
+    process = subprocess.Popen(
+        ["/usr/sbin/knotd", "-c", str(folder / "knot.conf")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(lambda: answers(*DNS), "the DNS server's start")
+    yield
+    process.terminate()
+    process.wait(10)
+
+
+class Pebble:
+    """The ACME server; `directory` is its address, `ca` what to trust it by."""
+
+    def __init__(self, folder: Path, http_port: int) -> None:
+        folder.mkdir()
+        port = free_port()
+        pair = own_pair(folder / "tls", ["127.0.0.1"], datetime.now(UTC))  # noqa: TID251
+        self.ca = ca_file(folder / "tls")
+        self.directory = f"https://127.0.0.1:{port}/dir"
+        config = {
+            "listenAddress": f"127.0.0.1:{port}",
+            "managementListenAddress": f"127.0.0.1:{free_port()}",
+            "certificate": str(pair.certificate),
+            "privateKey": str(pair.key),
+            "httpPort": http_port,
+            "tlsPort": free_port(),
+            "ocspResponderURL": "",
+        }
+        path = folder / "pebble.json"
+        path.write_text(json.dumps({"pebble": config}))
+        with (folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                ["pebble", "-config", str(path), "-dnsserver", f"{DNS[0]}:{DNS[1]}"],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
+            )
+        wait_for(lambda: answers("127.0.0.1", port), "pebble's start")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+def shown(port: int) -> ssl.SSLObject | bytes:
+    """The certificate that the server shows."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        closing(socket.create_connection(("127.0.0.1", port), 5)) as raw,
+        context.wrap_socket(raw, server_hostname=NAME) as secured,
+    ):
+        return secured.getpeercert(binary_form=True) or b""
+
+
+def issuer(port: int) -> str:
+    from cryptography import x509
+
+    found = shown(port)
+    assert isinstance(found, bytes)
+    return x509.load_der_x509_certificate(found).issuer.rfc4514_string()
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.rfc("8555 section 8.3")
+def test_pebble_issues_and_renews(dns: None, need: Callable[..., None], tmp_path: Path) -> None:
+    need("pebble")
+    http, imaps = free_port(), free_port()
+    pebble = Pebble(tmp_path / "pebble", http)
+    config = tmp_path / "mailstead.toml"
+    config.write_text(
+        f"""hostname = "{NAME}"
+database = "sqlite://{tmp_path}/mailstead.db"
+workers = 2
+[listen]
+smtp = []
+submission = []
+submissions = []
+imap = []
+imaps = ["127.0.0.1:{imaps}"]
+operator = []
+http = ["127.0.0.1:{http}"]
+[tls.acme]
+email = "postmaster@acme.test"
+directory = "{pebble.directory}"
+ca_file = "{pebble.ca}"
+"""
+    )
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mailstead", "--config", str(config), "serve"], stderr=output
+        )
+    try:
+        wait_for(lambda: answers("127.0.0.1", imaps), "the server's start")
+        wait_for(lambda: "Pebble" in issuer(imaps), "the first certificate", log)
+        first, certificate = shown(imaps), tmp_path / "acme/certificate.pem"
+        key = (tmp_path / "acme/key.pem").read_bytes()
+        client = socket.create_connection(("127.0.0.1", imaps), 5)  # lives through the renewal
+        secured = ssl._create_unverified_context().wrap_socket(client)
+        lines = secured.makefile("rb")
+        assert lines.readline().startswith(b"* OK")
+        other = own_pair(tmp_path / "old", ["other.test"], datetime.now(UTC))  # noqa: TID251
+        certificate.write_bytes(other.certificate.read_bytes())  # of no use: it has to be renewed
+        wait_for(
+            lambda: "Pebble" in issuer(imaps) and shown(imaps) != first,
+            "the renewal",
+            log,
+        )
+        assert (tmp_path / "acme/key.pem").read_bytes() == key
+        secured.send(b"a NOOP\r\n")
+        assert lines.readline().startswith(b"a OK")
+        lines.close()
+        secured.close()
+        assert list((tmp_path / "acme/challenges").iterdir()) == []
+    finally:
+        server.terminate()
+        assert server.wait(60) == 0, log.read_text()
+        pebble.stop()
