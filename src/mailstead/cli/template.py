@@ -92,9 +92,8 @@ user = {user}
 #more = []
 # A certificate by ACME, renewed in time, for the hostname and for `names`; port 80 has to be open
 # to the outside. Where a web server has that port, give the folder that it serves as `webroot`.
-
-# The default directory is Let's Encrypt's; `ca_file` is for an ACME server of your own.
-#acme = { email = "you@example.org", names = [], webroot = "", directory = "", ca_file = "" }
+# `directory` and `ca_file` are for another ACME server than Let's Encrypt.
+#   acme = {{ email = "you@example.org", names = [], webroot = "" }}
 
 [limits]
 # The biggest message that is taken, as "50 MiB". The default fits what others take; a server for

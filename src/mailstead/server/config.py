@@ -143,7 +143,7 @@ def format_toml(config: Config) -> str:
     for key, value in msgspec.to_builtins(config, enc_hook=int).items():
         if isinstance(value, dict):
             tables.append(f"[{key}]")
-            tables += [f"{_toml(k)} = {_toml(v)}" for k, v in value.items()]
+            tables += [f"{_toml(k)} = {_toml(v)}" for k, v in value.items() if v is not None]
         elif value is not None:
             top.append(f"{key} = {_toml(value)}")
     return "\n".join([*top, *tables, ""])

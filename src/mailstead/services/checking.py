@@ -1,7 +1,7 @@
 """Checking the store as a whole: the database, the rules that hold in it, every pack and part.
 
-It reads while mail goes on; bodies in pages, so that no checkpoint waits for them. A repair counts again and
-removes files that nothing names; it never deletes what might be somebody's mail.
+It reads while mail goes on; bodies in pages, so that no checkpoint waits for them. A repair counts
+again and removes files that nothing names; it never deletes what might be somebody's mail.
 """
 
 from collections.abc import Awaitable, Callable

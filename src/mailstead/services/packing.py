@@ -1,7 +1,7 @@
 """Packing: bodies that came in loose are compressed into packs, mostly dead packs are rewritten.
 
-Loose parts wait ten minutes, then until LOOSE_ENOUGH octets are together or an hour has passed. It all
-happens in small steps, so that mail goes on meanwhile; one process of a machine at a time.
+Loose parts wait ten minutes, then until LOOSE_ENOUGH octets are together or an hour has passed. It
+all happens in small steps, so that mail goes on meanwhile; one process of a machine at a time.
 Holds: a pack is durable before a row names it, and the loose row goes in the transaction that
 does; a file goes in a later round than the row that named it. So a crash at any moment loses
 nothing, and leaves at most a file that the next round removes.
