@@ -73,7 +73,11 @@ async def serve(stream: Stream, site: Site, door: Door) -> None:
             return
         if door.implicit_tls and door.tls:
             stream = await _start_tls(stream, door.tls)
-        await _Session(stream, site, door, guest).run()
+        session = _Session(stream, site, door, guest)
+        try:
+            await session.run()
+        finally:
+            session.visit.forget()  # exceptions keep frames, and frames would keep the body
     except (ConnectionError, TimeoutError):
         stream.abort()
     except Exception:

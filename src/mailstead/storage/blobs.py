@@ -125,6 +125,10 @@ class SpooledBody:
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file, self.size = file, size
 
+    def __del__(self) -> None:
+        """The file goes with the last who holds it."""
+        self._file.close()
+
     def parts(self) -> Iterator[bytes]:
         """The octets in pieces of PART_SIZE."""
         for start in range(0, self.size, PART_SIZE):
@@ -166,6 +170,8 @@ class Gathering:
     def __del__(self) -> None:
         """The budget gets back what is dropped, however the session ended."""
         self._give_back()
+        if self._file is not None:
+            self._file.close()
 
     def add(self, data: bytes) -> None:
         """The next piece. TemporaryFailure if it can be kept nowhere (disk full)."""
@@ -193,7 +199,8 @@ class Gathering:
             self._file.flush()
         except OSError as error:
             raise TemporaryFailure(f"a big message cannot be spooled: {error}") from error
-        return SpooledBody(self._file, self.size)
+        file, self._file = self._file, None  # it is the body's now
+        return SpooledBody(file, self.size)
 
     def _give_back(self) -> None:
         self._budget.left += self._held

@@ -76,6 +76,7 @@ async def _serve(session: Session) -> None:
     finally:
         session.leave()
         session.guest.leave()
+        session.incoming = None  # exceptions keep frames, and frames would keep the body
 
 
 async def _run(session: Session) -> None:
