@@ -248,6 +248,46 @@ def test_unknown_messages(filled: Any, id_: str) -> None:
     assert (ran.code, "mailstead message list" in ran.err) == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--from", "alice@example.org"), [TRACE]),
+        (("--from", "<ALICE@example.org>", "--to", CAROL, "--since", "1h"), [TRACE]),
+        (("--from", "<>"), ["other"]),
+        (("--to", "x@example.org"), ["other"]),
+        (("--to", "nobody"), []),
+        (("--since", "1w"), ["other", TRACE]),
+        (("--since", "999999w", "--until", "2026-01-01T00:00"), []),
+        (("--until", "5m"), []),
+        (("--message-id", "x@y"), []),
+    ],
+)
+def test_messages_are_found(filled: Any, options: tuple[str, ...], expected: list[str]) -> None:
+    found = filled("message", "list", "--json", *options).json()
+    assert expected == [one["trace"] for one in found]
+    assert filled("message", "explain", *options).code == (0 if expected else 1)
+
+
+def test_the_newest_match_is_explained_and_older_ones_are_named(filled: Any) -> None:
+    ran = filled("message", "explain", "--since", "1h")
+    assert ran.out.startswith("Message other,")
+    assert f"mailstead message explain {TRACE}" in ran.err
+
+
+def test_a_recipient_that_has_left_the_queue_is_explained(filled: Any) -> None:
+    assert filled("queue", "drop", "--id", "1", "--yes").code == 0
+    ran = filled("message", "explain", "#1")
+    assert ran.out.startswith(f"Message {TRACE},")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), (TRACE, "--since", "1h"), ("--since", "yesterday"), ("--until", "1"), ("--since", "-1h")],
+)
+def test_unclear_questions(filled: Any, arguments: tuple[str, ...]) -> None:
+    assert filled("message", "explain", *arguments).code == 2
+
+
 def test_operators_changes_are_in_the_story(filled: Any) -> None:
     filled("queue", "hold", "--to", BOB)
     text = filled("message", "explain", TRACE).out

@@ -1,6 +1,7 @@
-"""What commands take: addresses, domains and sizes, checked before anything is done."""
+"""What commands take: addresses, domains, sizes and times, checked before anything is done."""
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import click
 
@@ -54,6 +55,40 @@ class _SizeType(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
+class _TimeType(click.ParamType[datetime | timedelta]):
+    name = "time"
+
+    def convert(
+        self,
+        value: str | datetime | timedelta,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> datetime | timedelta:
+        """A time, or how long ago; a usage error if it is neither."""
+        try:
+            return parse_time(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def parse_time(text: str) -> datetime | timedelta:
+    """How long ago ("30m", "2h", "7d"), or a day or a time of ISO 8601, in UTC."""
+    if found := _AGO.match(text.strip()):
+        return timedelta(seconds=int(found[1]) * _LENGTHS[found[2]])
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise ValueError(
+            f'{text!r} is no time; write it as "2h" (two hours ago), "2026-11-21" or'
+            ' "2026-11-21T10:30" (in UTC)'
+        ) from error
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+_AGO = re.compile(r"([0-9]{1,6})([smhdw])\Z")
+_LENGTHS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
 def parse_size(text: str) -> int:
     """Octets of "2 GiB" or of a plain number; ValueError if it is neither."""
     found = _SIZE.match(text.strip())
@@ -66,3 +101,4 @@ def parse_size(text: str) -> int:
 ADDRESS = _AddressType()
 DOMAIN = _DomainType()
 SIZE = _SizeType()
+TIME = _TimeType()

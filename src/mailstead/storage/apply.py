@@ -26,7 +26,7 @@ from mailstead.model.numbers import (
     Uid,
     UidValidity,
 )
-from mailstead.storage import blobs, journal, queue
+from mailstead.storage import blobs, journal, journal_index, queue
 from mailstead.storage.plan import (
     Append,
     Appended,
@@ -301,7 +301,10 @@ class _Batch:
         return Enqueued(OutgoingId(outgoing), ids)
 
     def _journal(self, row: JournalRow) -> None:
-        self._row("journal", **journal.new_row(self.tx, row))
+        values = journal.new_row(self.tx, row)
+        self.rows.setdefault("journal", []).append(values)
+        keys = journal_index.new_rows(values["id"], row.entries)
+        self.rows.setdefault("journal_key", []).extend(keys)
 
     def _row(self, table: str, **values: Any) -> None:
         self.rows.setdefault(table, []).append(values)
@@ -367,4 +370,5 @@ _INSERT = {
     " :created)",
     "queue": queue.INSERT,
     "journal": journal.INSERT,
+    "journal_key": journal_index.INSERT,
 }

@@ -11,6 +11,7 @@ import msgspec
 
 from mailstead.model.entries import AnyEntry
 from mailstead.model.numbers import TraceId
+from mailstead.storage import journal_index
 from mailstead.storage.plan import JournalRow
 from mailstead.storage.store import Tx, from_micros, to_micros
 
@@ -31,7 +32,7 @@ class Story(msgspec.Struct, frozen=True):
 
 
 def new_row(tx: Tx, row: JournalRow) -> dict[str, Any]:
-    """The values of a journal row."""
+    """The values of a journal row; its keys are journal_index.new_rows."""
     return {
         "id": tx.allocate("journal"),
         "at": to_micros(tx.now),
@@ -44,7 +45,10 @@ def new_row(tx: Tx, row: JournalRow) -> dict[str, Any]:
 
 def add(tx: Tx, rows: Sequence[JournalRow]) -> None:
     """Write the rows."""
-    tx.many(INSERT, [new_row(tx, row) for row in rows])
+    for row in rows:
+        values = new_row(tx, row)
+        tx.many(INSERT, [values])
+        tx.many(journal_index.INSERT, journal_index.new_rows(values["id"], row.entries))
 
 
 def find(tx: Tx, trace: TraceId) -> Story | None:
@@ -66,15 +70,19 @@ def arrivals(tx: Tx, limit: int) -> list[Story]:
 
 def expire(tx: Tx, limit: int = 1000) -> int:
     """Delete rows that are older than their organisation keeps them; how many went."""
-    return tx.run(
-        "DELETE FROM journal WHERE id IN (SELECT journal.id FROM journal"
+    rows = tx.rows(
+        "SELECT journal.id, entries FROM journal"
         " LEFT JOIN organisation ON organisation.id = journal.organisation"
         " WHERE journal.at < :now - coalesce(journal_days, 30) * :day"
-        " ORDER BY journal.at LIMIT :limit)",
+        " ORDER BY journal.at LIMIT :limit",
         now=to_micros(tx.now),
         day=86_400_000_000,
         limit=limit,
     )
+    for id_, entries in rows:
+        tx.many(journal_index.DELETE, journal_index.new_rows(id_, _decode(entries)))
+    tx.many("DELETE FROM journal WHERE id = :id", [{"id": row[0]} for row in rows])
+    return len(rows)
 
 
 def oldest(tx: Tx) -> datetime | None:
