@@ -1,5 +1,6 @@
 """A few rounds of each soak; many by hand: script/soak."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -31,3 +32,18 @@ def test_five_kills_under_load_lose_nothing() -> None:
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert '"rounds": 5' in run.stdout
+
+
+@pytest.mark.loopback
+@pytest.mark.timeout(120)
+def test_clients_are_served_beside_slow_ones() -> None:
+    options = ["--idle", "100", "--dribble", "20", "--hold", "200", "--rounds", "3"]
+    run = subprocess.run(
+        [sys.executable, SOAK / "slowloris.py", *options, "--port-offset", "27000"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    figures = json.loads(run.stdout)
+    assert (figures["connections"], figures["alive"], figures["heard"]) == (360, 360, 200)
