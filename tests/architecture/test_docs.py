@@ -9,6 +9,7 @@ import pytest
 
 from mailstead.model import entries
 from mailstead.server import config
+from mailstead.services.metering import METRICS
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +36,11 @@ def test_every_entry_is_documented() -> None:
     page = (ROOT / "docs/operations.md").read_text("utf-8")
     kinds = [kind.__struct_config__.tag for kind in entries.AnyEntry.__args__]
     assert [kind for kind in kinds if f"`{kind}`" not in page] == []
+
+
+def test_every_metric_is_documented() -> None:
+    page = (ROOT / "docs/operations.md").read_text("utf-8")
+    assert [name for name in METRICS if f"`mailstead_{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("tool", ["clihelp.py", "conformance.py"])

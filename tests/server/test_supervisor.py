@@ -1,6 +1,8 @@
 """The processes of a real server: workers that die, a supervisor that dies, signals, readiness."""
 
+import http.client
 import imaplib
+import json
 import os
 import signal
 import socket
@@ -39,7 +41,7 @@ class Server:
     """`mailstead serve` with two workers."""
 
     def __init__(self, folder: Path) -> None:
-        self.smtp, self.imap = free_port(), free_port()
+        self.smtp, self.imap, self.operator = free_port(), free_port(), free_port()
         self.config = folder / "mailstead.toml"
         self.write_config("mx.example.test")
         self.mailstead("domain", "add", "example.test")
@@ -74,7 +76,7 @@ submission = []
 submissions = []
 imap = ["127.0.0.1:{self.imap}"]
 imaps = []
-operator = []
+operator = ["127.0.0.1:{self.operator}"]
 """
         )
 
@@ -83,6 +85,20 @@ operator = []
             [*self.program, *words], input=input, capture_output=True, text=True, check=True
         )
         return run.stdout
+
+    def page(self, target: str) -> tuple[int, str]:
+        """Status and text of a page of the operator's address."""
+        client = http.client.HTTPConnection("127.0.0.1", self.operator, timeout=5)
+        with closing(client):
+            client.request("GET", target)
+            answer = client.getresponse()
+            return answer.status, answer.read().decode()
+
+    def logins(self) -> int:
+        """How many log-ins by IMAP the metrics count."""
+        start = 'mailstead_logins_total{protocol="imap",result="ok"} '
+        lines = self.page("/metrics")[1].splitlines()
+        return next(int(line.removeprefix(start)) for line in lines if line.startswith(start))
 
     def workers(self) -> set[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
@@ -222,3 +238,30 @@ def test_a_port_that_is_taken_is_said_at_once(server: Server) -> None:
     )
     assert run.returncode == 1
     assert f"127.0.0.1:{server.smtp}" in run.stderr
+
+
+def test_metrics_are_of_all_workers_and_outlive_one(server: Server) -> None:
+    clients = clients_by_worker(server)
+    known = server.logins()
+    assert known >= 2
+    assert "\nmailstead_workers 2\n" in server.page("/metrics")[1]
+    for client in clients.values():
+        client.shutdown()
+    victim = next(iter(clients))
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: len(server.workers() - {victim}) == 2, "a new worker")
+    wait_for(lambda: "\nmailstead_workers 2\n" in server.page("/metrics")[1], "its first sign")
+    assert server.logins() == known
+    found = json.loads(server.mailstead("top", "--once", "--json"))
+    assert (len(found["workers"]), found["queue"]["waiting"]) == (2, 0)
+    assert "WORKER" in server.mailstead("top")
+
+
+def test_health_fails_when_the_store_is_gone(server: Server) -> None:
+    assert server.page("/health") == (200, "ok\n")
+    database = server.config.parent / "mailstead.db"
+    database.rename(database.with_suffix(".away"))
+    status, reason = server.page("/health?json")
+    assert (status, json.loads(reason)["ok"]) == (503, False)
+    database.with_suffix(".away").rename(database)
+    assert server.page("/health")[0] == 200
