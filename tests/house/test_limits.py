@@ -8,6 +8,7 @@ import pytest
 
 from mailstead.model.entries import Completed, Entry, LoginFailed, Refused, Resolved
 from mailstead.server.config import Config, Limits
+from mailstead.services.accounts import CHECKS_WAITING
 from mailstead.sessions import pump
 from mailstead.storage.blobs import Budget, Gathering
 from mailstead.testing.house import PASSWORD, SimulatedHouse, SimulatedWorld
@@ -98,6 +99,16 @@ async def test_a_phone_with_the_old_password_harms_nobody(world: SimulatedWorld)
     assert len(told(house, LoginFailed)) <= 3  # the first, and one a minute
 
 
+async def test_known_devices_are_checked_before_a_crowd_of_strangers(
+    world: SimulatedWorld,
+) -> None:
+    house = await open_house(world)
+    assert await log_in(world, house, OWNER, PASSWORD) == "235 2.7.0"
+    house.house.accounts._waiting = CHECKS_WAITING  # as many strangers wait
+    assert await log_in(world, house, ELSEWHERE, "guess") == "454 4.7.0"
+    assert await log_in(world, house, OWNER, PASSWORD) == "235 2.7.0"
+
+
 async def test_guesses_do_not_fill_the_journal(world: SimulatedWorld) -> None:
     house = await open_house(world)
     for number in range(60):
@@ -138,6 +149,16 @@ async def test_who_has_logged_in_is_no_stranger(world: SimulatedWorld) -> None:
     for client in clients:
         await client.__aenter__()
         await client.log_in(ALICE, PASSWORD)
+    for client in clients:
+        await client.__aexit__()
+
+
+async def test_nor_is_who_has_logged_in_to_submit(world: SimulatedWorld) -> None:
+    house = await open_house(world, Limits(connections_per_address=2))
+    clients = [SmtpClient(world.network, house.address, 587, OWNER) for _ in range(6)]
+    for client in clients:
+        await client.__aenter__()
+        assert (await client.log_in(ALICE, PASSWORD)).code == 235
     for client in clients:
         await client.__aexit__()
 

@@ -240,6 +240,47 @@ def test_a_port_that_is_taken_is_said_at_once(server: Server) -> None:
     assert f"127.0.0.1:{server.smtp}" in run.stderr
 
 
+def test_workers_count_together(server: Server) -> None:
+    """A limit is one for the machine: whichever worker has the connections, and after a kill."""
+    old = server.workers()
+    with server.config.open("a") as config:
+        config.write("[limits]\nconnections_per_address = 12\nloopback_exempt = false\n")
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: not old & server.workers(), "the old workers' end")
+    clients = [socket.create_connection(("127.0.0.1", server.smtp), 5) for _ in range(12)]
+    assert [client.recv(200)[:3] for client in clients] == [b"220"] * 12
+    assert server.greeting().startswith(b"421 4.7.0 Too many connections")
+    for pid in server.workers():
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: server.greeting().startswith(b"220"), "room again")
+    for client in clients:
+        client.close()
+
+
+class NarrowServer(Server):
+    """One whose processes may have few descriptors."""
+
+    @property
+    def program(self) -> list[str]:
+        return ["prlimit", "--nofile=540", *super().program]
+
+
+def test_a_full_worker_turns_away_and_lives(tmp_path: Path) -> None:
+    """540 descriptors, of which 500 are kept for other things, in each of two workers."""
+    server = NarrowServer(tmp_path)
+    clients = [socket.create_connection(("127.0.0.1", server.smtp), 5) for _ in range(200)]
+    greeted = 0
+    for client in clients:
+        with suppress(ConnectionResetError):
+            greeted += client.recv(200).startswith(b"220")
+    assert greeted == 80
+    wait_for(lambda: "connections: 127.0.0.1" in server.log.read_text(), "a line in the log")
+    for client in clients:
+        client.close()
+    wait_for(lambda: server.greeting().startswith(b"220"), "room again")
+    server.stop()
+
+
 def test_metrics_are_of_all_workers_and_outlive_one(server: Server) -> None:
     clients = clients_by_worker(server)
     known = server.logins()
