@@ -143,7 +143,7 @@ class _Session:
             case HeaderEnd(header):
                 self.visit.header(header)
             case Chunk(data):
-                self._keep(data)
+                self.visit.chunk(data)
             case StartTls():
                 await self._secure()
             case _:
@@ -207,13 +207,6 @@ class _Session:
                 return replies.OK
             case _:
                 raise AssertionError(f"nobody answers {event!r}")
-
-    def _keep(self, data: bytes) -> None:
-        try:
-            self.visit.chunk(data)
-        except TemporaryFailure as failure:
-            log.warning("a body of %s cannot be kept: %s", self.stream.peer, failure.reason)
-            raise ConnectionAbortedError(failure.reason) from failure
 
     def _helo(self, event: Helo, extended: bool) -> Reply:
         self.visit.forget()

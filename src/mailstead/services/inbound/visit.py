@@ -16,7 +16,7 @@ import msgspec
 from mailstead.message import header as fields
 from mailstead.model.address import Address
 from mailstead.model.entries import AnyEntry, Completed, Connected, Refused
-from mailstead.model.errors import Refusal
+from mailstead.model.errors import Refusal, TemporaryFailure
 from mailstead.model.numbers import OrganisationId, TraceId
 from mailstead.model.reply import Reply
 from mailstead.model.world import Endpoint, World
@@ -74,6 +74,7 @@ class Visit:
         self.site, self.role, self.peer = site, role, peer
         self.tls = ""
         self.login: Login | None = None
+        self.failure: TemporaryFailure | None = None  # of the spool, told at the message's end
         self.helo_event: Helo | None = None
         self.relays = role is Role.MX and site.doorkeeper.may_relay(peer.address)
         self.unknown = 0  # recipients
@@ -120,13 +121,20 @@ class Visit:
         self._begin_body()
 
     def chunk(self, data: bytes) -> None:
-        """A piece of the body."""
-        self.body.add(data)
+        """A piece of the body; where it cannot be kept, the message is put off at its end."""
+        if self.failure is not None:
+            return
+        try:
+            self.body.add(data)
+        except TemporaryFailure as failure:
+            self.failure = failure
         if self.login is not None or self.relays:  # it may be signed
             self.body_hash.add(data)
 
     async def end(self) -> Reply:
         """Keep the message for each recipient, or refuse it."""
+        if self.failure is not None:
+            raise self.failure
         began = self._now()
         if no := await self._check_header():
             return self._refuse("data", no, self.envelope.reverse_path)
@@ -154,6 +162,7 @@ class Visit:
     # ------------------------------------------------------------------ steps
 
     def _begin_body(self) -> None:
+        self.failure = None
         self.body = Gathering(self.site.spool, self.site.budget)
         self.body_hash = BodyHash()
 
