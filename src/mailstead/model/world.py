@@ -89,6 +89,11 @@ class Stream(Protocol):
         """Hand over bytes; they leave in order. After a break they are dropped."""
         ...
 
+    @property
+    def congested(self) -> bool:
+        """Whether `flush` would have to wait: the peer is slow to take what we send."""
+        ...
+
     async def flush(self) -> None:
         """Wait until the peer has taken so much that more may be sent.
 

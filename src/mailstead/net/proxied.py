@@ -67,6 +67,11 @@ class ProxiedStream:
         """Hand over bytes."""
         self._stream.send(data)
 
+    @property
+    def congested(self) -> bool:
+        """Whether the peer is slow."""
+        return self._stream.congested
+
     async def flush(self) -> None:
         """Wait for a slow peer."""
         await self._stream.flush()

@@ -139,6 +139,11 @@ class SocketStream(asyncio.BufferedProtocol):
         if not self._closed:
             self._transport.write(data)
 
+    @property
+    def congested(self) -> bool:
+        """Whether the peer is slow to take what we send, or gone: then `flush` says so."""
+        return self._flushers is not None or self._error is not None
+
     async def flush(self) -> None:
         """Wait until the peer has taken so much that more may be sent."""
         if self._flushers is not None:

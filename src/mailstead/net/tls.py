@@ -128,6 +128,11 @@ class TlsStream:
             return  # the connection is over; the reader is told
         self._push()
 
+    @property
+    def congested(self) -> bool:
+        """Whether the peer is slow."""
+        return self._stream.congested
+
     async def flush(self) -> None:
         """Wait until the peer has caught up."""
         await self._stream.flush()

@@ -48,10 +48,12 @@ class Output:
             pieces, self._pieces, self._size = self._pieces, [], 0
             self.stream.send(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
-    async def flush(self) -> None:
-        """Send, and wait for a slow peer."""
+    async def flush(self, limit: timedelta) -> None:
+        """Send, and wait for a slow peer; TimeoutError after the limit."""
         self.send()
-        await self.stream.flush()
+        if self.stream.congested:
+            async with asyncio.timeout(limit.total_seconds()):
+                await self.stream.flush()
 
 
 class Pace:

@@ -135,8 +135,7 @@ class _Session:
         await self.stream.close()
 
     async def _flush(self) -> None:
-        async with asyncio.timeout(SEND_TIMEOUT.total_seconds()):
-            await self.output.flush()
+        await self.output.flush(SEND_TIMEOUT)
 
     async def _handle(self, event: Event) -> None:
         match event:

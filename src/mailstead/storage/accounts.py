@@ -91,12 +91,14 @@ def fold(local_part: str) -> str:
 
 def find_destination(tx: Tx, address: Address) -> Destination:
     """Where mail for the address goes: its own row, its name without tag, a role, the catch-all."""
-    domain = find_domain(tx, address.domain)
-    if domain is None:
-        return Elsewhere()
     local_part = fold(address.local_part)
+    row = tx.row(_EXACT, name=address.domain, local_part=local_part, inbox=INBOX)
+    if row is None:
+        return Elsewhere()
+    domain = HostedDomain(*row[:4])
     name, separator, _ = local_part.partition(SEPARATOR)
-    found = _lead(tx, domain, local_part, "account")
+    exact = row[4] is not None
+    found = _destination(tx, domain, local_part, row[5:], "account") if exact else None
     if found is None and separator and name:
         found = _lead(tx, domain, name, "subaddress")
     if found is None and local_part in ROLES:
@@ -157,18 +159,27 @@ def owns_address(tx: Tx, account: AccountId, address: Address) -> bool:
 
 
 def _lead(tx: Tx, domain: HostedDomain, local_part: str, rule: str) -> Destination | None:
-    row = tx.row(
-        "SELECT address.account, account.login, mailbox.id, account.quota, account.used,"
-        " account.active, account.organisation FROM address"
-        " LEFT JOIN account ON account.id = address.account"
-        " LEFT JOIN mailbox ON mailbox.account = account.id AND mailbox.name = :inbox"
-        " WHERE address.domain = :domain AND address.local_part = :local_part",
-        inbox=INBOX,
-        domain=domain.id,
-        local_part=local_part,
-    )
-    if row is None:
+    row = tx.row(_EXACT, name=domain.name, local_part=local_part, inbox=INBOX)
+    if row is None or row[4] is None:
         return None
+    return _destination(tx, domain, local_part, row[5:], rule)
+
+
+# The domain, and if the address exists, where it leads: one look-up for nearly every recipient.
+_EXACT = (
+    "SELECT domain.id, domain.organisation, domain.name, domain.catch_all, address.local_part,"
+    " address.account, account.login, mailbox.id, account.quota, account.used, account.active,"
+    " account.organisation FROM domain"
+    " LEFT JOIN address ON address.domain = domain.id AND address.local_part = :local_part"
+    " LEFT JOIN account ON account.id = address.account"
+    " LEFT JOIN mailbox ON mailbox.account = account.id AND mailbox.name = :inbox"
+    " WHERE domain.name = :name"
+)
+
+
+def _destination(
+    tx: Tx, domain: HostedDomain, local_part: str, row: tuple[Any, ...], rule: str
+) -> Destination:
     account, login, inbox, quota, used, active, organisation = row
     if account is None:
         return ToTargets(domain.organisation, _targets(tx, domain.id, local_part))

@@ -72,6 +72,11 @@ class MemoryStream:
         for start in range(0, len(data), size):
             self._post(bytes(data[start : start + size]))
 
+    @property
+    def congested(self) -> bool:
+        """Never, but where the connection broke: then `flush` says so."""
+        return self._error is not None
+
     async def flush(self) -> None:
         """The network is never slow."""
         if self._error:

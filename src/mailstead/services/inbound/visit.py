@@ -75,6 +75,8 @@ class Visit:
         self.tls = ""
         self.login: Login | None = None
         self.failure: TemporaryFailure | None = None  # of the spool, told at the message's end
+        self.body: Gathering | None = None  # from the end of the header on
+        self.body_hash: BodyHash | None = None
         self.helo_event: Helo | None = None
         self.relays = role is Role.MX and site.doorkeeper.may_relay(peer.address)
         self.unknown = 0  # recipients
@@ -118,17 +120,19 @@ class Visit:
     def header(self, header: bytes) -> None:
         """The header is complete."""
         self.header_octets = header
-        self._begin_body()
+        self.body = Gathering(self.site.spool, self.site.budget)
+        if self.login is not None or self.relays:  # it may be signed
+            self.body_hash = BodyHash()
 
     def chunk(self, data: bytes) -> None:
         """A piece of the body; where it cannot be kept, the message is put off at its end."""
-        if self.failure is not None:
+        if self.failure is not None or self.body is None:
             return
         try:
             self.body.add(data)
         except TemporaryFailure as failure:
             self.failure = failure
-        if self.login is not None or self.relays:  # it may be signed
+        if self.body_hash is not None:
             self.body_hash.add(data)
 
     async def end(self) -> Reply:
@@ -157,14 +161,11 @@ class Visit:
         self.envelope = _NO_ENVELOPE
         self.recipients: list[Found] = []
         self.header_octets = b""
-        self._begin_body()
+        self.failure = None
+        self.body = None  # its memory goes back at once
+        self.body_hash = None
 
     # ------------------------------------------------------------------ steps
-
-    def _begin_body(self) -> None:
-        self.failure = None
-        self.body = Gathering(self.site.spool, self.site.budget)
-        self.body_hash = BodyHash()
 
     def _has_harvested(self) -> bool:
         """Too many recipients that do not exist: whether the next one does is not told."""
@@ -207,7 +208,8 @@ class Visit:
         done = submission.complete(
             self.header_octets, author, self.site.hostname, self.trace, self._now()
         )
-        done = await self.site.signing.sign(done, self.body_hash.finish())
+        body_hash = self.body_hash or BodyHash()
+        done = await self.site.signing.sign(done, body_hash.finish())
         if done.changes:
             story.append(Completed(at=self._now(), changes=done.changes))
         return done.header
@@ -260,7 +262,7 @@ class Visit:
             trace=self.trace,
             reverse_path=self.envelope.reverse_path,
             header=header,
-            body=self.body.finish(),
+            body=(self.body or Gathering(self.site.spool)).finish(),
             body_type=self.envelope.body_type,
             smtputf8=self.envelope.smtputf8,
             sender=self.login.account if self.login else None,

@@ -122,8 +122,7 @@ class Session:
 
     async def flush(self) -> None:
         """Send what there is, and wait for a slow peer."""
-        async with asyncio.timeout(SEND_TIMEOUT.total_seconds()):
-            await self.output.flush()
+        await self.output.flush(SEND_TIMEOUT)
 
     async def finish(
         self, tag: bytes, text: str, code: str = "", expunges: bool = True, uid: bool = False
