@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -146,7 +146,7 @@ directory = "{pebble.directory}"
 ca_file = "{pebble.ca}"
 """
     )
-    log = tmp_path / "log"
+    log, stack = tmp_path / "log", ExitStack()
     with log.open("wb") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "mailstead", "--config", str(config), "serve"], stderr=output
@@ -158,7 +158,8 @@ ca_file = "{pebble.ca}"
         key = (tmp_path / "acme/key.pem").read_bytes()
         client = socket.create_connection(("127.0.0.1", imaps), 5)  # lives through the renewal
         secured = ssl._create_unverified_context().wrap_socket(client)
-        lines = secured.makefile("rb")
+        stack.enter_context(secured)
+        lines = stack.enter_context(secured.makefile("rb"))
         assert lines.readline().startswith(b"* OK")
         other = own_pair(tmp_path / "old", ["other.test"], datetime.now(UTC))  # noqa: TID251
         certificate.write_bytes(other.certificate.read_bytes())  # of no use: it has to be renewed
@@ -170,10 +171,9 @@ ca_file = "{pebble.ca}"
         assert (tmp_path / "acme/key.pem").read_bytes() == key
         secured.send(b"a NOOP\r\n")
         assert lines.readline().startswith(b"a OK")
-        lines.close()
-        secured.close()
         assert list((tmp_path / "acme/challenges").iterdir()) == []
     finally:
+        stack.close()
         server.terminate()
         assert server.wait(60) == 0, log.read_text()
         pebble.stop()

@@ -112,10 +112,9 @@ def obtain(settings: Acme, names: list[str], folder: AcmeFolder, now: datetime) 
     net.account = _register(acme, settings.email)
     key = _key(folder.pair.key)
     order = acme.new_order(crypto_util.make_csr(key, names))
-    tokens = [
-        _answer(acme, jwk, authorization, folder, settings)
-        for authorization in order.authorizations
-    ]
+    # What was proved lately need not be proved again (RFC 8555 section 7.1.4).
+    open_ = [one for one in order.authorizations if one.body.status != messages.STATUS_VALID]
+    tokens = [_answer(acme, jwk, authorization, folder, settings) for authorization in open_]
     try:
         deadline = now.replace(tzinfo=None) + ORDER_LIMIT
         done = acme.poll_and_finalize(order, deadline)

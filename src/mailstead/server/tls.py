@@ -39,6 +39,7 @@ class Certificates:
     def __init__(self, pairs: list[Pair]) -> None:
         self._pairs = pairs
         self._loaded: dict[Pair, _Loaded] = {}
+        self._bad: dict[Pair, tuple[int, ...]] = {}  # versions that cannot be used, told once
         self._looked = -LOOK_AGAIN
         self._look()
         if not self._loaded:
@@ -67,12 +68,18 @@ class Certificates:
         for pair in self._pairs:
             try:
                 version = _version(pair)
-                if pair not in self._loaded or self._loaded[pair].version != version:
-                    self._loaded[pair] = _load(pair, version)
-            except FileNotFoundError:
+            except OSError:
                 continue  # not there yet: it may be asked for at this moment
-            except (OSError, ValueError) as error:
-                log.error("the certificate %s cannot be used: %s", pair.certificate, error)
+            have = self._loaded.get(pair)
+            if version not in (have and have.version, self._bad.get(pair)):
+                self._load(pair, version)
+
+    def _load(self, pair: Pair, version: tuple[int, ...]) -> None:
+        try:
+            self._loaded[pair] = _load(pair, version)
+        except (OSError, ValueError) as error:
+            self._bad[pair] = version
+            log.error("the certificate %s cannot be used: %s", pair.certificate, error)
 
 
 def _version(pair: Pair) -> tuple[int, ...]:
