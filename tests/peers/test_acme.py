@@ -174,6 +174,6 @@ ca_file = "{pebble.ca}"
         assert list((tmp_path / "acme/challenges").iterdir()) == []
     finally:
         stack.close()
-        server.terminate()
-        assert server.wait(60) == 0, log.read_text()
         pebble.stop()
+        server.terminate()
+        assert server.wait(90) == 0, log.read_text()
