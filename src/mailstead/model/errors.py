@@ -1,15 +1,5 @@
 """The exceptions that cross rooms; each says whose fault it is. All else is our own bug."""
 
-from mailstead.model.reply import Reply
-
-
-class ProtocolError(Exception):
-    """The peer broke the protocol: answer with the reply and go on."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(str(reply))
-        self.reply = reply
-
 
 class TemporaryFailure(Exception):
     """The world is in the way (disk full, database busy): 4xx, or try again later."""

@@ -6,7 +6,6 @@ there, one of our own making serves. The key stays through renewals, so TLSA rec
 """
 
 import logging
-import os
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +20,7 @@ from josepy.jwk import JWK, JWKRSA
 from mailstead.model.world import World
 from mailstead.server.config import Acme, Config
 from mailstead.server.operator import Answer, failure
-from mailstead.server.tls import Pair, names_of
+from mailstead.server.tls import Pair, names_of, write_private
 
 RENEW_BEFORE = timedelta(days=30)
 LOOK_AGAIN = timedelta(seconds=30)  # at a file: nobody is asked unless it is due
@@ -121,7 +120,7 @@ def obtain(settings: Acme, names: list[str], folder: AcmeFolder, now: datetime) 
     finally:
         for path in (path for paths in tokens for path in paths):
             path.unlink(missing_ok=True)
-    _write(folder.pair.certificate, done.fullchain_pem.encode())
+    write_private(folder.pair.certificate, done.fullchain_pem.encode())
 
 
 def _register(acme: client.ClientV2, email: str) -> messages.RegistrationResource:
@@ -161,7 +160,7 @@ def _account_key(path: Path) -> JWKRSA:
         return JWKRSA.json_loads(path.read_text("ascii"))
     except FileNotFoundError:
         jwk = JWKRSA(key=rsa.generate_private_key(65537, 2048))
-        _write(path, jwk.json_dumps().encode())
+        write_private(path, jwk.json_dumps().encode())
         return jwk
 
 
@@ -175,13 +174,5 @@ def _key(path: Path) -> bytes:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        _write(path, pem)
+        write_private(path, pem)
         return pem
-
-
-def _write(path: Path, data: bytes) -> None:
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    fresh.replace(path)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mailstead.net.tls import server_context
-from mailstead.server.tls import Pair, names_of
+from mailstead.server.tls import Pair, names_of, write_private
 
 CA_LIFETIME = timedelta(days=3650)
 LIFETIME = timedelta(days=825)  # what Apple's clients accept at most
@@ -48,8 +48,8 @@ def own_pair(folder: Path, names: list[str], now: datetime) -> Pair:
             ca_key, ca = _own_ca(folder, now)
             new_key = ec.generate_private_key(ec.SECP256R1())
             new = _issue(names, new_key, ca, ca_key, now)
-            _write(key, _pem_key(new_key))
-            _write(certificate, _pem(new) + _pem(ca))
+            write_private(key, _pem_key(new_key))
+            write_private(certificate, _pem(new) + _pem(ca))
     return Pair(certificate, key)
 
 
@@ -87,8 +87,8 @@ def _own_ca(folder: Path, now: datetime) -> tuple[ec.EllipticCurvePrivateKey, x5
         pass
     key = ec.generate_private_key(ec.SECP256R1())
     ca = _sign_ca(key, now)
-    _write(key_path, _pem_key(key))
-    _write(path, _pem(ca))
+    write_private(key_path, _pem_key(key))
+    write_private(path, _pem(ca))
     return key, ca
 
 
@@ -152,12 +152,3 @@ def _pem_key(key: ec.EllipticCurvePrivateKey) -> bytes:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace the file at once, readable by us alone."""
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    fresh.replace(path)

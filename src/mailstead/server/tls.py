@@ -6,6 +6,7 @@ in place, and says so.
 """
 
 import logging
+import os
 import ssl
 import time
 from pathlib import Path
@@ -101,3 +102,12 @@ def names_of(certificate: x509.Certificate) -> list[str]:
     except x509.ExtensionNotFound:
         return []
     return [str(name.value).lower() for name in found]
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace the file at once, readable by us alone."""
+    fresh = path.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    fresh.replace(path)

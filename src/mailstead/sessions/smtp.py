@@ -212,7 +212,7 @@ class _Session:
         self.visit.helo(event, self.stream.tls)
         if extended:
             return self.engine.ehlo_reply()
-        return Reply(250, "", self.site.hostname)
+        return replies.helo_reply(self.site.hostname)
 
     async def _secure(self) -> None:
         if self.door.tls is None:
