@@ -299,10 +299,10 @@ def test_metrics_are_of_all_workers_and_outlive_one(server: Server) -> None:
 
 
 def test_health_fails_when_the_store_is_gone(server: Server) -> None:
-    assert server.page("/health") == (200, "ok\n")
+    wait_for(lambda: server.page("/health") == (200, "ok\n"), "health")
     database = server.config.parent / "mailstead.db"
     database.rename(database.with_suffix(".away"))
     status, reason = server.page("/health?json")
     assert (status, json.loads(reason)["ok"]) == (503, False)
     database.with_suffix(".away").rename(database)
-    assert server.page("/health")[0] == 200
+    wait_for(lambda: server.page("/health")[0] == 200, "recovery")
