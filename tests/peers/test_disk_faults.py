@@ -1,4 +1,4 @@
-"""A real server on a disk that is full or fails: some calls of each kind. All: script/soak faults."""
+"""A real server on a full or failing disk: some calls of each kind. All: script/soak faults."""
 
 import json
 import socket
