@@ -12,6 +12,9 @@ from mailstead.cli.template import config_text
 from mailstead.server.config import Config, Smarthost, load
 
 ALICE = "alice@example.org"
+GENERATED = ("setup", ALICE, "--generate-password")
+RELAYED = (*GENERATED, "--smarthost", "smtp.example.net")
+LOGIN = ("--smarthost-user", "me", "--smarthost-password-file", "/nonexistent")
 
 
 def test_what_is_set_up(fresh: Any) -> None:
@@ -59,18 +62,16 @@ def test_a_configuration_is_never_overwritten(mailstead: Any) -> None:
 
 def test_again_with_the_old_database_keeps_the_account(mailstead: Any) -> None:
     mailstead.config.unlink()
-    ran = mailstead(
-        "setup", ALICE, "--generate-password", "--database", str(mailstead.folder / "data/mail.db")
-    )
+    database = str(mailstead.folder / "data/mail.db")
+    ran = mailstead("setup", ALICE, "--generate-password", "--no-probe", "--database", database)
     assert ran.code == 0
     assert "its password is unchanged" in ran.out
     assert "shown only now" not in ran.out
 
 
 def test_a_password_made_up_is_shown_once(fresh: Any) -> None:
-    ran = fresh(
-        "setup", ALICE, "--generate-password", "--database", str(fresh.folder / "d/mail.db")
-    )
+    database = str(fresh.folder / "d/mail.db")
+    ran = fresh("setup", ALICE, "--generate-password", "--no-probe", "--database", database)
     assert re.search(r"Password {7}[\w-]{20} \(shown only now\)", ran.out)
 
 
@@ -83,10 +84,17 @@ def test_a_password_made_up_is_shown_once(fresh: Any) -> None:
         (("setup", ALICE, "--password-file", "/nonexistent"), 1, "No such file"),
         (("setup", ALICE, "--hostname", "a b", "--generate-password"), 2, "is no domain name"),
         (("setup", ALICE, "--generate-password", "--password-stdin"), 2, "give one of the options"),
+        ((*GENERATED, "--smarthost-user", "me"), 2, "give --smarthost HOST"),
+        ((*GENERATED, "--smarthost", "a b"), 2, "is no domain name"),
+        ((*GENERATED, "--smarthost", "a.example:0"), 2, "is not host:port"),
+        ((*RELAYED, "--smarthost-user", "me"), 2, "give --smarthost-password-file"),
+        ((*RELAYED, "--smarthost-password-file", "/nonexistent"), 2, "give --smarthost-user"),
+        (RELAYED + LOGIN, 1, "No such file"),
+        ((*RELAYED, *LOGIN, "--smarthost-tls", "none"), 2, "never goes out without TLS"),
     ],
 )
 def test_refusals(fresh: Any, arguments: tuple[str, ...], code: int, says: str) -> None:
-    ran = fresh(*arguments, "--database", str(fresh.folder / "data/mail.db"))
+    ran = fresh(*arguments, "--no-probe", "--database", str(fresh.folder / "data/mail.db"))
     assert code == ran.code
     assert says in " ".join(ran.err.split())
     assert not fresh.config.exists()
@@ -111,6 +119,14 @@ def test_a_short_password_sets_nothing_up(fresh: Any) -> None:
 
 def test_the_file_as_written_is_the_defaults(tmp_path: Path) -> None:
     config = Config(hostname="mx.example.org", database='sqlite:///a "b"\\c/mail.db')
+    path = tmp_path / "mailstead.toml"
+    path.write_text(config_text(config))
+    assert config == load(path)
+
+
+def test_the_file_with_a_smarthost(tmp_path: Path) -> None:
+    smarthost = Smarthost("smtp.example.net:465", "implicit", "me", '/a "b"/word', "/ca.pem")
+    config = Config(hostname="mx.example.org", smarthost=smarthost)
     path = tmp_path / "mailstead.toml"
     path.write_text(config_text(config))
     assert config == load(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from mailstead.cli.outgoing import outgoing
 from mailstead.cli.printing import for_operators, show
 from mailstead.model.address import parse_address
 from mailstead.server.certificates import context_from_files
@@ -39,6 +40,9 @@ class Checked(msgspec.Struct, frozen=True):
 @click.group()
 def check() -> None:
     """Look for problems, change nothing."""
+
+
+check.add_command(outgoing)
 
 
 @check.command("config")

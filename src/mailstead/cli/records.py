@@ -6,6 +6,7 @@ mail programs (RFC 6186, RFC 8314 section 5.1).
 
 import ipaddress
 import socket
+from contextlib import suppress
 
 import msgspec
 
@@ -83,10 +84,8 @@ def own_addresses() -> list[str]:
     """The public addresses that this machine would send from; behind NAT there are none."""
     found = []
     for family, outside in _OUTSIDE.items():
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect((outside, 53))
-            except OSError:
-                continue
+        # A kernel without IPv6 has no such socket, a machine without a way out no route.
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((outside, 53))
             found.append(str(probe.getsockname()[0]))
     return [address for address in found if ipaddress.ip_address(address).is_global]

@@ -1,7 +1,8 @@
 """`mailstead setup`: from nothing to a server that can start.
 
-Writes the configuration, makes the database with the first domain and account, prints what to
-publish in the DNS. What is there already is kept: a configuration is never overwritten.
+Writes the configuration, makes the database with the first domain and account, looks whether mail
+can leave this machine, prints what to publish in the DNS. What is there already is kept: a
+configuration is never overwritten. Whatever the network does, it never fails or hangs for it.
 """
 
 import os
@@ -10,11 +11,14 @@ from pathlib import Path
 import click
 import msgspec
 
+from mailstead.cli import smarthost as smarthosts
 from mailstead.cli.house import run_in_house
+from mailstead.cli.outgoing import Report, probe_outgoing, sentences, text_of
 from mailstead.cli.parameters import ADDRESS, DOMAIN
 from mailstead.cli.passwords import Password, PasswordSource, get_password, password_options
-from mailstead.cli.printing import show
+from mailstead.cli.printing import note, show
 from mailstead.cli.records import Record, format_records, own_addresses, records
+from mailstead.cli.smarthost import Chosen, smarthost_options
 from mailstead.cli.template import config_text
 from mailstead.model.address import Address, Domain
 from mailstead.model.errors import Refusal
@@ -39,6 +43,8 @@ class SetUp(msgspec.Struct, frozen=True, omit_defaults=True):
     domain: str
     account: str
     records: list[Record]
+    outgoing: Report | None = None  # none with --no-probe
+    smarthost: str = ""
     password: str = ""  # only if it was made up here
 
 
@@ -54,6 +60,8 @@ class SetUp(msgspec.Struct, frozen=True, omit_defaults=True):
     help="The database's file; beside it is the rest.",
 )
 @password_options
+@smarthost_options
+@click.option("--no-probe", is_flag=True, help="Do not look whether mail can leave this machine.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: JSON.")
 @click.pass_context
 def setup(
@@ -65,12 +73,18 @@ def setup(
     password_file: Path | None,
     password_stdin: bool,
     generate: bool,
+    smarthost: str | None,
+    smarthost_user: str,
+    smarthost_password_file: Path | None,
+    smarthost_tls: str | None,
+    no_probe: bool,
     as_json: bool,
 ) -> None:
     """Write a configuration, make the first account, print the DNS records.
 
     ADDRESS becomes the first account, its domain the first domain. Mail for postmaster and abuse
-    of the domain goes to it.
+    of the domain goes to it. A few big mail servers are greeted, to see whether outgoing port 25
+    is open here; where it is not, mail can go through a smarthost.
     """
     path = path or _named_before(context) or SYSTEM_CONFIG
     _refuse_if_there(path)
@@ -81,8 +95,11 @@ def setup(
     source = PasswordSource(password_file, password_stdin, generate)
     word = get_password(source, f"Password for {address}")
     directory.check_password(word.word)
+    relay = smarthosts.Options(smarthost, smarthost_user, smarthost_password_file, smarthost_tls)
+    chosen = smarthosts.choose(relay, config.folder)
     fresh = _make_folder(config)
     made, key = run_in_house(config, lambda house: _populate(house, address, word))
+    config, report = _settle_outgoing(config, chosen, not no_probe, may_ask=not as_json)
     _give_to_service_user(config, fresh)
     _write(path, config_text(config))
     done = SetUp(
@@ -92,6 +109,8 @@ def setup(
         domain=address.domain,
         account=str(address).casefold(),
         records=records(config.hostname, own_addresses(), key),
+        outgoing=report,
+        smarthost=config.smarthost.host if config.smarthost else "",
         password=word.word if made and word.generated else "",
     )
     show(done, _text(done, config, made), as_json)
@@ -143,6 +162,30 @@ async def _populate(house: House, address: Address, word: Password) -> tuple[boo
     return missing, key
 
 
+def _settle_outgoing(
+    config: Config, chosen: Chosen | None, probing: bool, may_ask: bool
+) -> tuple[Config, Report | None]:
+    """The configuration with its smarthost, if it gets one, and what was found about both."""
+    if chosen:
+        config = _with_smarthost(config, chosen)
+    if not probing:
+        return config, None
+    note("Looking whether mail can leave this machine (--no-probe: not) ...")
+    report = probe_outgoing(config)
+    if not (may_ask and report.found.needs_smarthost and smarthosts.is_interactive()):
+        return config, report
+    note("\n".join(sentences(report)))
+    if chosen := smarthosts.ask(config.folder):
+        config = _with_smarthost(config, chosen)
+        report = probe_outgoing(config)
+    return config, report
+
+
+def _with_smarthost(config: Config, chosen: Chosen) -> Config:
+    smarthosts.write_password(chosen)
+    return msgspec.structs.replace(config, smarthost=chosen.settings)
+
+
 def _give_to_service_user(config: Config, fresh: bool) -> None:
     """What was made as root, to the user that the server runs as, if there is one.
 
@@ -152,6 +195,8 @@ def _give_to_service_user(config: Config, fresh: bool) -> None:
     if os.geteuid() != 0 or user is None:
         return
     made = [*config.folder.glob(f"{config.database_path.name}*"), config.folder / "bus"]
+    if config.smarthost and config.smarthost.password_file:
+        made.append(Path(config.smarthost.password_file))
     for path in [config.folder, *made] if fresh else made:
         os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
@@ -182,11 +227,19 @@ def _text(done: SetUp, config: Config, made: bool) -> str:
     if os.geteuid() == 0 and find_service_user(config) is None:
         lines.append(f"User           there is no user {config.user} yet: {_USERADD} {config.user}")
         lines.append(f"               and then: chown -R {config.user}: {config.folder}")
+    if done.smarthost:
+        lines.append(f"Smarthost      {done.smarthost} takes all outgoing mail")
+    if done.outgoing:
+        lines.append(f"\nOutgoing mail:\n\n{text_of(done.outgoing)}")
+    published = format_records(done.records)
+    if done.smarthost:
+        published += f"\n\n{_SPF_HINT}"
     return "\n".join(
         [
             *lines,
-            f"\nPublish in the DNS:\n\n{format_records(done.records)}\n\nNext:",
+            f"\nPublish in the DNS:\n\n{published}\n\nNext:",
             f"  mailstead {option}check config",
+            f"  mailstead {option}check outgoing",
             f"  mailstead {option}serve",
             f"  mailstead {option}account add SOMEBODY@{done.domain}",
         ]
@@ -194,3 +247,7 @@ def _text(done: SetUp, config: Config, made: bool) -> str:
 
 
 _USERADD = "useradd --system --shell /usr/sbin/nologin"
+_SPF_HINT = (
+    "The SPF record has to name the smarthost's servers too: its documentation says which"
+    ' "include:" to write before "~all".'
+)

@@ -6,15 +6,24 @@ take the "#" away to change it.
 
 import msgspec
 
-from mailstead.server.config import Config
+from mailstead.server.config import Config, Smarthost
+
+_EXAMPLE = Smarthost("smtp.example.net:587")
 
 
 def config_text(config: Config) -> str:
-    """The annotated file for a server that differs from the defaults in name, database and user."""
+    """The annotated file of a server: its name, database, user and smarthost, all else default."""
+    smarthost = config.smarthost or _EXAMPLE
     return _TEMPLATE.format(
         hostname=_value(config.hostname),
         database=_value(config.database),
         user=_value(config.user),
+        mark="" if config.smarthost else "#",
+        host=_value(smarthost.host),
+        tls=_value(smarthost.tls),
+        login=_value(smarthost.login),
+        password_file=_value(smarthost.password_file),
+        ca_file=_value(smarthost.ca_file),
     )
 
 
@@ -126,15 +135,15 @@ user = {user}
 
 # A server that takes all our outgoing mail, for where port 25 is shut or the address has a bad
 # name. None by default: mail goes straight to its MX hosts.
-#[smarthost]
+{mark}[smarthost]
 # Its name, and port if it is not 587.
-#host = "smtp.example.net:587"
+{mark}host = {host}
 # "starttls", "implicit" (TLS from the first octet), or "none".
-#tls = "starttls"
+{mark}tls = {tls}
 # The name to log in with; empty: no log-in.
-#login = ""
+{mark}login = {login}
 # A file whose first line is the password; readable by the server's user alone.
-#password_file = ""
+{mark}password_file = {password_file}
 # PEM file of the CA that signed its certificate; empty: the system's CAs.
-#ca_file = ""
+{mark}ca_file = {ca_file}
 """
