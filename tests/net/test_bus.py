@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 from pathlib import Path
 
 from mailstead.net.bus import DatagramBus
@@ -34,4 +35,17 @@ def test_a_socket_that_nobody_reads_is_removed(tmp_path: Path) -> None:
     bus = DatagramBus(tmp_path)
     bus.publish(b"queue")
     assert not (tmp_path / "99999.sock").exists()
+    bus.close()
+
+
+def test_what_cannot_be_published_is_no_reason_to_fail(tmp_path: Path) -> None:
+    bus = DatagramBus(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))  # no more files can be opened
+    try:
+        bus.publish(b"queue")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     bus.close()

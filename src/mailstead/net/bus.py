@@ -9,10 +9,44 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
+
+from mailstead.model.world import Bus
 
 DATAGRAM_LIMIT = 512
 LOOK_AGAIN = 1.0  # seconds after which the folder is read again
+
+
+class ClosableBus(Bus, Protocol):
+    """A bus with an end."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
+
+
+class JoinedBus:
+    """Several buses as one: the workers of this machine, and the other machines."""
+
+    def __init__(self, *buses: ClosableBus) -> None:
+        self._buses = buses
+
+    def publish(self, topic: bytes) -> None:
+        """Tell all of them."""
+        for bus in self._buses:
+            bus.publish(topic)
+
+    def subscribe(self, hear: Callable[[bytes], None]) -> None:
+        """Hear all of them."""
+        for bus in self._buses:
+            bus.subscribe(hear)
+
+    def close(self) -> None:
+        """Close all of them."""
+        for bus in self._buses:
+            bus.close()
 
 
 class DatagramBus:
@@ -34,7 +68,8 @@ class DatagramBus:
         now = time.monotonic()
         if now - self._looked > LOOK_AGAIN:
             self._looked = now
-            self._others = [p for p in self._folder.glob("*.sock") if p != self._own]
+            with suppress(OSError):  # what is published is done: this is no reason to fail
+                self._others = [p for p in self._folder.glob("*.sock") if p != self._own]
         for path in self._others:
             self._send(path, topic)
 
@@ -42,7 +77,8 @@ class DatagramBus:
         try:
             self._sender.sendto(topic, str(path))
         except ConnectionRefusedError:
-            path.unlink(missing_ok=True)  # its process is gone
+            with suppress(OSError):
+                path.unlink()  # its process is gone
         except OSError:
             return  # it is busy: it will look by itself
 
