@@ -2,7 +2,9 @@
 
 import io
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 from mailstead.model.entries import Accepted, Connected, LoginFailed
 from mailstead.model.numbers import TraceId
@@ -35,3 +37,12 @@ def test_one_line_for_each_entry() -> None:
 
 def test_quiet_means_quiet() -> None:
     assert lines(logging.ERROR) == []
+
+
+def test_a_full_disk_under_the_log_fails_nobody() -> None:
+    stream = Path("/dev/full").open("w")  # noqa: SIM115 closing it fails as well
+    try:
+        configure(stream).tell(TraceId("7f3k"), ENTRIES)
+    finally:
+        with suppress(OSError):
+            stream.close()

@@ -7,6 +7,7 @@ are. journald or the container's log keeps them.
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TextIO
 
@@ -50,7 +51,14 @@ class Log:
         self._logger, self._least = logger, least
 
     def tell(self, trace: TraceId, entries: Sequence[AnyEntry]) -> None:
-        """One line for each entry that somebody may look for."""
+        """One line for each entry that somebody may look for, if the log can be written.
+
+        What is told has happened: a log on a full disk must not make it look like a failure.
+        """
+        with suppress(OSError):
+            self._tell(trace, entries)
+
+    def _tell(self, trace: TraceId, entries: Sequence[AnyEntry]) -> None:
         for entry in entries:
             level = logging.WARNING if _warns(entry) else logging.INFO
             if level >= self._least and not isinstance(entry, _QUIET):
