@@ -6,6 +6,7 @@ kernel frees the lock of a process that is gone, and leases in the queue end by 
 
 import asyncio
 import fcntl
+import logging
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,8 @@ from mailstead.server.acme import AcmeKeeper
 from mailstead.server.wiring import House
 
 TRY_AGAIN = timedelta(seconds=1)
+
+log = logging.getLogger("mailstead.duties")
 
 
 class Duties:
@@ -24,7 +27,7 @@ class Duties:
 
     async def run(self) -> None:
         """Wait for the lock, then work until cancelled."""
-        lock = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = await self._open()
         try:
             await self._acquire(lock)
             async with asyncio.TaskGroup() as group:
@@ -36,6 +39,15 @@ class Duties:
                 group.create_task(self._house.packing.run())
         finally:
             os.close(lock)
+
+    async def _open(self) -> int:
+        """The lock's file: who cannot have it serves clients all the same."""
+        while True:
+            try:
+                return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                log.warning("the queue and packing have to wait: %s", error)
+                await self._house.world.clock.sleep(TRY_AGAIN)
 
     async def _acquire(self, lock: int) -> None:
         while True:

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 import msgspec
 
+from mailstead.model.errors import Refusal, TemporaryFailure
 from mailstead.net.shared import SharedCounters
 from mailstead.server import notify
 from mailstead.server.config import Config, ConfigError
@@ -222,6 +223,8 @@ class Supervisor:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us all: the parent acts
             os.close(self._lifeline_end)
             code = self._work(self._config, post)
+        except (Refusal, TemporaryFailure, OSError) as error:
+            log.error("a worker failed: %s", error)
         except Exception:
             log.exception("a worker failed")
         finally:
