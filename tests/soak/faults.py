@@ -38,12 +38,14 @@ WELL_LIMIT = 5.0  # seconds to the first 250 when the disk is well again
 START_LIMIT = 30.0
 SMALL, BIG = 3_000, 1_200_000  # octets of a body; the second is spooled
 BATCH = 25  # rounds after which all is read and deleted
-PASSES = {  # name -> which calls are counted
-    "all": (KINDS, False),
-    "spool": (("write",), True),
-    "sync": (("sync",), False),
-    "open": (("open",), False),
-    "name": (("name",), False),
+DATA, SPOOL, LOG = r".*/data\b.*", r".*/data/.* \(deleted\)", r".*/log"
+PASSES = {  # name -> which calls are counted, of which files
+    "all": (KINDS, DATA),
+    "spool": (("write",), SPOOL),
+    "sync": (("sync",), DATA),
+    "open": (("open",), DATA),
+    "name": (("name",), DATA),
+    "log": (("write",), LOG),
 }
 ERRORS = (errno.ENOSPC, errno.EIO)
 BUGS = re.compile(r"Traceback|Exception ignored|own fault|of ours failed|worker \d+ ")
@@ -78,8 +80,8 @@ class Ledger:
 def describe(fault: Fault) -> str:
     """The fault in words."""
     span = "from call" if fault.lasting else "at call"
-    kinds = "spool" if fault.spooled else "+".join(fault.kinds)
-    return f"{errno.errorcode[fault.error]} {span} {fault.number} ({kinds})"
+    name = next(name for name, calls in PASSES.items() if calls == (fault.kinds, fault.files))
+    return f"{errno.errorcode[fault.error]} {span} {fault.number} ({name})"
 
 
 def message(id_: str, octets: int) -> bytes:
@@ -143,7 +145,7 @@ class Server:
             )
             ours.settimeout(START_LIMIT)
             _, (listener,), _, _ = socket.recv_fds(ours, 1, 1)
-        self.disk = Interceptor(listener, self.data)
+        self.disk = Interceptor(listener, self.path.parent)
         self._wait()
         self.worker = self.workers()
 
@@ -355,7 +357,7 @@ def settle(server: Server, ledger: Ledger, batch: int) -> None:
 def faults(totals: dict[str, int], calls: int, points: int) -> Iterator[Fault]:
     """Every call of every pass, each error, once and lasting; or so many points of each."""
     place = 0
-    for name, (kinds, spooled) in PASSES.items():
+    for name, (kinds, files) in PASSES.items():
         for error in ERRORS:
             for lasting in (False, True):
                 limit = min(calls, totals[name])
@@ -365,14 +367,14 @@ def faults(totals: dict[str, int], calls: int, points: int) -> Iterator[Fault]:
                     start = place * 7 % max(1, limit // points)
                     numbers = [1 + (start + at * limit // points) % limit for at in range(points)]
                 for number in numbers:
-                    yield Fault(kinds, number, error, lasting, spooled)
+                    yield Fault(kinds, number, error, lasting, files)
 
 
 def count_calls(server: Server, ledger: Ledger, imap: imaplib.IMAP4) -> dict[str, int]:
     """How many calls of each pass a round has."""
     totals = {}
-    for name, (kinds, spooled) in PASSES.items():
-        totals[name] = Round(server, ledger, Fault(kinds, 0, spooled=spooled), imap).run()
+    for name, (kinds, files) in PASSES.items():
+        totals[name] = Round(server, ledger, Fault(kinds, 0, files=files), imap).run()
     return totals
 
 

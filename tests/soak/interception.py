@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import platform
+import re
 import select
 import socket
 import struct
@@ -114,11 +115,11 @@ class Fault:
     number: int
     error: int = errno.ENOSPC
     lasting: bool = False
-    spooled: bool = False  # only files without a name
+    files: str = ".*"  # which, as a pattern of their whole path
 
     def covers(self, kind: str, path: str) -> bool:
         """Whether the call is one of those that are counted."""
-        return kind in self.kinds and (not self.spooled or path.endswith(" (deleted)"))
+        return kind in self.kinds and re.fullmatch(self.files, path) is not None
 
 
 class Interceptor:
@@ -187,11 +188,19 @@ class Interceptor:
             if where == "fd":
                 return os.readlink(f"/proc/{thread}/fd/{arguments[0] & 0xFFFFFFFF}")
             if where == "path0":
-                return os.path.join(os.readlink(f"/proc/{thread}/cwd"), _text(thread, arguments[0]))
+                return _whole(thread, "cwd", _text(thread, arguments[0]))
             folder = ctypes.c_int(arguments[0] & 0xFFFFFFFF).value
             base = "cwd" if folder == _AT_FDCWD else f"fd/{folder}"
-            return os.path.join(os.readlink(f"/proc/{thread}/{base}"), _text(thread, arguments[1]))
+            return _whole(thread, base, _text(thread, arguments[1]))
         return ""
+
+
+def _whole(thread: int, base: str, path: str) -> str:
+    """The absolute path, as far as descriptors and the current folder decide it."""
+    path = os.path.join(os.readlink(f"/proc/{thread}/{base}"), path)
+    if own := re.match(r"/proc/self/(fd/\d+)", path):
+        path = os.readlink(f"/proc/{thread}/{own[1]}") + path[own.end() :]
+    return path
 
 
 def _text(thread: int, address: int) -> str:
@@ -211,7 +220,7 @@ def _sort_of(path: str) -> str:
     """What kind of file it is, for the count."""
     if path.endswith(" (deleted)"):
         return "without a name"
-    for sort in ("-wal", "-shm", ".db", ".pack", ".new", "/packs", "/packs/lock"):
+    for sort in ("-wal", "-shm", ".db", ".pack", ".new", "/packs", "/packs/lock", "/bus", "/log"):
         if path.endswith(sort):
             return sort
     return "else"
