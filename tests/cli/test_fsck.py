@@ -106,14 +106,16 @@ def test_what_is_counted_wrong_is_counted_again(filled: Shell, sql: str, meaning
 
 def test_files_of_nobody_are_harmless_and_go(filled: Shell) -> None:
     packs = pack_of(filled).parent
-    for name in ("000000000098.new", "000000000099.pack"):
+    for name in ("000000000098.new", "000000000002.pack", "000000000099.pack"):
         (packs / name).write_bytes(b"mspack1\n")
     ran = filled("fsck")
     assert ran.code == 0
-    assert "000000000099.pack belongs to nothing" in ran.out
+    assert "000000000002.pack belongs to nothing" in ran.out
+    assert "000000000099.pack is newer than the database" in ran.out
     ran = filled("fsck", "--repair")
-    assert "Repaired: removed 000000000098.new\nRepaired: removed 000000000099.pack\n" in ran.out
-    assert len([path for path in packs.iterdir() if path.suffix]) == 1
+    assert "Repaired: removed 000000000002.pack\nRepaired: removed 000000000098.new\n" in ran.out
+    assert len(list(packs.glob("*.pack"))) == 2
+    assert list(packs.glob("*.new")) == []
 
 
 def test_a_pack_that_is_gone_or_short(filled: Shell) -> None:

@@ -397,6 +397,7 @@ async def check_again(shop: Shop, expected: dict[int, bytes]) -> None:
     """What a server finds and does when it starts after the crash."""
     await shop.check(expected)
     await shop.packing.pack_all()
+    shop.clock.time += packs.STALE + timedelta(seconds=1)
     await shop.packing.tidy()
     await shop.packing.tidy()
     await shop.check(expected)

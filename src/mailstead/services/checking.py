@@ -12,7 +12,7 @@ import msgspec
 
 from mailstead.model.world import Clock, Offload
 from mailstead.storage import check, packs
-from mailstead.storage.packfile import PackFolder, pack_name
+from mailstead.storage.packfile import Packs, pack_name
 from mailstead.storage.store import Store
 
 T = TypeVar("T")
@@ -45,8 +45,8 @@ class Report(msgspec.Struct, frozen=True):
 class Checking:
     """The service; packs are looked at while nobody makes any."""
 
-    def __init__(self, store: Store, clock: Clock, offload: Offload, folder: PackFolder) -> None:
-        self._store, self._clock, self._offload, self._folder = store, clock, offload, folder
+    def __init__(self, store: Store, clock: Clock, offload: Offload, where: Packs) -> None:
+        self._store, self._clock, self._offload, self._packs = store, clock, offload, where
 
     async def check(self, progress: Callable[[str], None]) -> Report:
         """Everything; `progress` hears what takes long."""
@@ -69,19 +69,20 @@ class Checking:
         return [f"counted again: {text}" for text in done] + [f"removed {one}" for one in removed]
 
     async def _check_files(self) -> list[Finding]:
-        there = await self._offload.run(self._folder.sizes)
-        unfinished = await self._offload.run(self._folder.unfinished)
-        known = {pack.id: pack.size for pack in await self._store.read(packs.list_all)}
+        before = await self._store.read(packs.list_all)
+        there = await self._offload.run(self._packs.sizes)
+        unfinished = await self._offload.run(self._packs.unfinished)
+        # Another machine may make and drop packs meanwhile: what counts is there before and after.
+        named = await self._store.read(packs.named)
+        known = {pack.id: pack.size for pack in before if pack.id in named.packs}
         missing = [pack_name(pack) for pack in known if pack not in there]
-        found = [Finding(f"{self._folder.path / name} is missing") for name in missing]
-        found += [
-            Finding(f"{self._folder.path / pack_name(pack)} has {there[pack]} octets, not {size}")
-            for pack, size in known.items()
-            if there.get(pack, size) != size
-        ]
-        orphans = [pack_name(pack) for pack in there if pack not in known] + unfinished
-        text = "belongs to nothing; the server removes it within a minute"
-        return found + [Finding(f"{name} {text}", harmless=True) for name in sorted(orphans)]
+        found = [Finding(f"{self._packs.address(name)} is missing") for name in missing]
+        for pack, size in known.items():
+            if there.get(pack, size) != size:
+                address = self._packs.address(pack_name(pack))
+                found.append(Finding(f"{address} has {there[pack]} octets, not {size}"))
+        unnamed = [pack for pack in there if pack not in named.packs]
+        return found + _orphans(unnamed, named.upto, unfinished)
 
     async def _read_parts(self, progress: Callable[[str], None]) -> tuple[int, list[Finding]]:
         total, read = await self._store.read(check.count_packed), 0
@@ -100,12 +101,21 @@ class Checking:
             _, pack, start, _ = page.last
 
     async def _sweep(self) -> list[str]:
-        named = [pack.id for pack in await self._store.read(packs.list_all)]
-        return await self._offload.run(lambda: self._folder.sweep(named))
+        named = await self._store.read(packs.named)
+        return await self._offload.run(lambda: self._packs.sweep(named.packs, named.upto))
 
     async def _alone(self, step: Callable[[], Awaitable[T]]) -> T:
         while True:
-            with self._folder.locked() as ours:
+            with self._packs.locked() as ours:
                 if ours:
                     return await step()
             await self._clock.sleep(PATIENCE)
+
+
+def _orphans(unnamed: list[int], upto: int, unfinished: list[str]) -> list[Finding]:
+    """Packs without a row: left over, or made by a later state of the database than this one."""
+    dead = [pack_name(pack) for pack in unnamed if pack <= upto] + unfinished
+    texts = [f"{name} belongs to nothing; the server removes it within a minute" for name in dead]
+    newer = [pack_name(pack) for pack in unnamed if pack > upto]
+    texts += [f"{name} is newer than the database; nothing removes it" for name in newer]
+    return [Finding(text, harmless=True) for text in sorted(texts)]

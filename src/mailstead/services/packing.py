@@ -2,9 +2,9 @@
 
 Loose parts wait ten minutes, then until LOOSE_ENOUGH octets are together or an hour has passed. It
 all happens in small steps, so that mail goes on meanwhile; one process of a machine at a time.
-Holds: a pack is durable before a row names it, and the loose row goes in the transaction that
-does; a file goes in a later round than the row that named it. So a crash at any moment loses
-nothing, and leaves at most a file that the next round removes.
+Holds: a pack is durable before a row places a part in it, and the loose row goes in the transaction
+that does; a pack goes in a later round than the row that named it. So a crash at any moment loses
+nothing, and leaves at most a pack that a later round removes.
 """
 
 import logging
@@ -15,7 +15,7 @@ from itertools import pairwise
 from mailstead.model.errors import TemporaryFailure
 from mailstead.model.world import Clock, Offload
 from mailstead.storage import packfile, packs
-from mailstead.storage.packfile import DamagedBody, PackFolder, PackWriter, Place
+from mailstead.storage.packfile import DamagedBody, Packs, PackWriter, Place
 from mailstead.storage.packs import Pack
 from mailstead.storage.store import WRITE_LIMIT, Store
 
@@ -37,8 +37,8 @@ log = logging.getLogger("mailstead.packing")
 class Packing:
     """The service. `run` it in a TaskGroup; cancel it to end it."""
 
-    def __init__(self, store: Store, clock: Clock, offload: Offload, folder: PackFolder) -> None:
-        self._store, self._clock, self._offload, self._folder = store, clock, offload, folder
+    def __init__(self, store: Store, clock: Clock, offload: Offload, where: Packs) -> None:
+        self._store, self._clock, self._offload, self._packs = store, clock, offload, where
         self._marks: list[tuple[datetime, int]] = []  # when which loose part was the newest
         self._unreadable: set[int] = set()  # packs that cannot be rewritten
 
@@ -74,14 +74,14 @@ class Packing:
 
     async def _alone(self, step: Callable[[], Awaitable[bool]]) -> bool:
         """Do the step if no other process is at it; what it says."""
-        with self._folder.locked() as ours:
+        with self._packs.locked() as ours:
             return ours and await step()
 
     async def _sweep(self) -> bool:
-        """Remove the files that no row names. They were dropped in an earlier round, or a crash
+        """Remove the packs that no row names. They were dropped in an earlier round, or a crash
         left them: who reads an older state of the store reads it again."""
-        named = [pack.id for pack in await self._store.read(packs.list_all)]
-        if gone := await self._offload.run(lambda: self._folder.sweep(named)):
+        named = await self._store.read(packs.named)
+        if gone := await self._offload.run(lambda: self._packs.sweep(named.packs, named.upto)):
             log.info("removed packs that nothing refers to: %s", " ".join(gone))
         return True
 
@@ -119,7 +119,7 @@ class Packing:
             await self._offload.run(writer.abandon)
             raise
         if not placed:
-            await self._offload.run(writer.abandon)
+            await self._give_up(writer)
             return False
         pack, size = writer.pack, writer.size
         for some in _slices(placed):
@@ -145,15 +145,19 @@ class Packing:
 
     async def _create(self) -> PackWriter:
         pack = await self._store.write(packs.new)
-        return await self._offload.run(lambda: self._folder.create(pack))
+        return await self._offload.run(lambda: self._packs.create(pack))
+
+    async def _give_up(self, writer: PackWriter) -> None:
+        await self._offload.run(writer.abandon)
+        await self._store.write(lambda tx: packs.forget(tx, writer.pack))
 
     # ------------------------------------------------------------------ pack -> pack
 
     async def _rewrite_worst(self) -> bool:
         """Rewrite the packs that are worth it, one new pack's fill; whether there were any."""
-        found = await self._store.read(packs.list_all)
-        if any(pack.live <= 0 for pack in found) and await self._drop_empty():
+        if await self._store.read(packs.has_empty) and await self._drop_empty():
             return True
+        found = await self._store.read(packs.list_all)
         victims = choose([pack for pack in found if pack.id not in self._unreadable])
         return bool(victims) and await self._rewrite(victims)
 
@@ -167,7 +171,7 @@ class Packing:
             await self._offload.run(writer.abandon)
             raise
         if not moved:
-            await self._offload.run(writer.abandon)
+            await self._give_up(writer)
         size = writer.size
         for some in _slices(moved):
             await self._store.write(lambda tx, some=some: packs.move(tx, size, some))  # type: ignore[misc]
@@ -184,6 +188,8 @@ class Packing:
             try:
                 await self._copy_one(writer, victim.id, moved)
             except DamagedBody as damage:
+                if not await self._store.read(lambda tx, pack=victim.id: packs.is_there(tx, pack)):  # type: ignore[misc]
+                    continue  # another machine has rewritten it
                 log.error("a pack cannot be rewritten, see mailstead fsck: %s", damage)
                 self._unreadable.add(victim.id)
         return moved
@@ -196,7 +202,7 @@ class Packing:
             lambda tx, start=start: packs.in_pack(tx, victim, start, BATCH)  # type: ignore[misc]
         ):
             new = await self._offload.run(
-                lambda places=places: _copy_records(self._folder, writer, places)  # type: ignore[misc]
+                lambda places=places: _copy_records(self._packs, writer, places)  # type: ignore[misc]
             )
             moved += [(place, victim) for place in new]
             start = places[-1][2] + 1
@@ -216,12 +222,8 @@ def choose(found: Sequence[Pack]) -> list[Pack]:
     return chosen
 
 
-def _copy_records(folder: PackFolder, writer: PackWriter, places: Sequence[Place]) -> list[Place]:
-    reader = folder.reader()
-    try:
-        records = reader.records(places)
-    finally:
-        reader.close()
+def _copy_records(where: Packs, writer: PackWriter, places: Sequence[Place]) -> list[Place]:
+    records = where.records(places)
     for place, record in zip(places, records, strict=True):
         if len(record) != place[3]:
             raise packfile.damaged(place, "the pack ends before it does")

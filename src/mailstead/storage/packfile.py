@@ -1,4 +1,5 @@
-"""Pack files: immutable files of compressed parts of bodies, in a folder beside the database.
+"""Packs: immutable runs of compressed parts of bodies. `Packs` is where they lie: a folder beside
+the database (here), or a bucket of an object store (storage.objects).
 
 A pack is MAGIC and records: part id, length, one zstd frame with size and checksum. A pack is made
 under a temporary name, synced, renamed, and the folder synced; after that nobody changes it. Each
@@ -11,11 +12,12 @@ import fcntl
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import zstandard
 
 from mailstead.model.errors import TemporaryFailure
@@ -38,6 +40,79 @@ class DamagedBody(Exception):
 
 class PackGone(Exception):
     """A pack was dropped since this transaction began: what it held lies elsewhere now."""
+
+
+class NotHere(Exception):
+    """What was asked for lies in a bucket: `Packs.fetch` these places, then run the work again."""
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        super().__init__(f"{len(places)} parts are not in the cache")
+        self.places = places
+
+
+class Known(msgspec.Struct):
+    """What one read has found out so far, for when its work runs again: see storage.reading."""
+
+    newest: bool = True  # is what the transaction sees the newest there is?
+    supplied: dict[Place, bytes] = {}  # records as the bucket gave them; empty: it has none
+
+
+class Reader(Protocol):
+    """Reads parts within a transaction, so without waiting. One for each thread."""
+
+    known: Known
+
+    def parts(self, places: Sequence[Place]) -> list[bytes]:
+        """The octets of the parts at the places, in order; NotHere if some must be fetched."""
+        ...
+
+    def close(self) -> None:
+        """Close all files."""
+        ...
+
+
+class Packs(Protocol):
+    """Where packs lie. What waits for a disk or a peer is called on a thread."""
+
+    def locked(self) -> AbstractContextManager[bool]:
+        """Whether nobody else makes or removes packs, on this machine, while the block lasts."""
+        ...
+
+    def sizes(self) -> dict[int, int]:
+        """Pack -> octets, of all that are there."""
+        ...
+
+    def unfinished(self) -> list[str]:
+        """The files of packs that nobody finished."""
+        ...
+
+    def sweep(self, named: Collection[int], upto: int) -> list[str]:
+        """Remove the packs up to this one that are not named, and unfinished ones; what went."""
+        ...
+
+    def create(self, pack: int) -> "PackWriter":
+        """A new pack."""
+        ...
+
+    def records(self, places: Sequence[Place]) -> list[bytes]:
+        """The octets at these places, unchecked; read where they lie, not through a cache."""
+        ...
+
+    def fetch(self, places: Sequence[Place]) -> dict[Place, bytes]:
+        """What a reader did not have here."""
+        ...
+
+    def reader(self) -> Reader:
+        """A reader of these packs."""
+        ...
+
+    def address(self, name: str) -> str:
+        """Where the file of this name lies, for operators."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        ...
 
 
 class Files(Protocol):
@@ -157,29 +232,35 @@ def pack_name(pack: int) -> str:
     return f"{pack:012d}{_SUFFIX}"
 
 
+def pack_of(name: str) -> int | None:
+    """The pack that has this file name."""
+    number = name.removesuffix(_SUFFIX)
+    return int(number) if number.isdigit() and pack_name(int(number)) == name else None
+
+
 # ---------------------------------------------------------------------- reading
 
 
 class PackReader:
-    """Reads parts; keeps files open. One for each thread."""
+    """Reads parts from a folder; keeps files open. One for each thread."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: OrderedDict[int, int] = OrderedDict()
         self._unpacker = Unpacker()
-        self.newest = True  # is what the transaction sees the newest there is?
+        self.known = Known()
 
     def parts(self, places: Sequence[Place]) -> list[bytes]:
         """The octets of the parts at the places, in order; neighbours are read at once."""
         return [
             self._unpacker.part(place, record)
-            for run in _runs(places)
+            for run in runs(places)
             for place, record in zip(run, self._records(run), strict=True)
         ]
 
     def records(self, places: Sequence[Place]) -> list[bytes]:
         """The same as they lie there, unchecked."""
-        return [record for run in _runs(places) for record in self._records(run)]
+        return [record for run in runs(places) for record in self._records(run)]
 
     def close(self) -> None:
         """Close all files."""
@@ -192,9 +273,7 @@ class PackReader:
             data = os.pread(self._open(first), last[2] + last[3] - first[2], first[2])
         except OSError as error:
             raise damaged(first, error.strerror or "it cannot be read") from error
-        if len(run) == 1:
-            return [data]
-        return [data[at - first[2] : at - first[2] + length] for _, _, at, length in run]
+        return cut(run, data)
 
     def _open(self, place: Place) -> int:
         pack = place[1]
@@ -214,12 +293,20 @@ class PackReader:
     def _not_opened(self, place: Place, error: OSError) -> Exception:
         if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
             return TemporaryFailure(f"a pack cannot be opened: {error}")
-        if error.errno == errno.ENOENT and not self.newest:
+        if error.errno == errno.ENOENT and not self.known.newest:
             return PackGone()
         return damaged(place, error.strerror or "the pack cannot be opened")
 
 
-def _runs(places: Sequence[Place]) -> Iterator[list[Place]]:
+def cut(run: Sequence[Place], data: bytes) -> list[bytes]:
+    """The records of a run, of which these are the octets."""
+    if len(run) == 1:
+        return [data]
+    first = run[0][2]
+    return [data[at - first : at - first + length] for _, _, at, length in run]
+
+
+def runs(places: Sequence[Place]) -> Iterator[list[Place]]:
     """Places that lie one after the other in one pack, RUN_LIMIT octets at most."""
     run: list[Place] = []
     octets = 0
@@ -240,7 +327,7 @@ def _runs(places: Sequence[Place]) -> Iterator[list[Place]]:
 
 
 class PackFolder:
-    """The folder of the packs: who makes and removes them holds its lock."""
+    """A folder of packs: who makes and removes them holds its lock."""
 
     def __init__(self, folder: Path, files: Files | None = None) -> None:
         self.path = folder
@@ -264,47 +351,69 @@ class PackFolder:
             os.close(lock)
 
     def sizes(self) -> dict[int, int]:
-        """Pack -> octets, of all files that are there."""
+        """Pack -> octets, of all that are there."""
         found = {}
         with suppress(FileNotFoundError):
             for entry in os.scandir(self.path):
-                if entry.name.endswith(_SUFFIX) and entry.name[: -len(_SUFFIX)].isdigit():
-                    found[int(entry.name[: -len(_SUFFIX)])] = entry.stat().st_size
+                if (pack := pack_of(entry.name)) is not None:
+                    found[pack] = entry.stat().st_size
         return found
 
     def unfinished(self) -> list[str]:
         """The files of packs that nobody finished."""
         return sorted(path.name for path in self.path.glob("*" + _UNFINISHED))
 
-    def sweep(self, named: Iterable[int]) -> list[str]:
-        """Remove packs that are not named, and unfinished ones; the names of what went."""
-        keep = {pack_name(pack) for pack in named}
-        gone = sorted(
-            entry.name
-            for entry in os.scandir(self.path)
-            if entry.name.endswith(_UNFINISHED)
-            or (entry.name.endswith(_SUFFIX) and entry.name not in keep)
-        )
+    def sweep(self, named: Collection[int], upto: int) -> list[str]:
+        """Remove the packs up to this one that are not named, and unfinished ones; what went."""
+        dead = [pack for pack in self.sizes() if pack <= upto and pack not in named]
+        gone = sorted([pack_name(pack) for pack in dead] + self.unfinished())
         for name in gone:
             self._files.remove(self.path / name)
         return gone
 
     def create(self, pack: int) -> "PackWriter":
         """A new pack."""
-        return PackWriter(self._files, self.path / pack_name(pack), pack)
+        name = self.path / pack_name(pack)
+        return self.begin(pack, lambda unfinished, _: self._files.rename(unfinished, name))
+
+    def begin(self, pack: int, publish: "Publish") -> "PackWriter":
+        """A new pack that becomes one by `publish`."""
+        unfinished = (self.path / pack_name(pack)).with_suffix(_UNFINISHED)
+        return PackWriter(self._files, unfinished, pack, publish)
+
+    def records(self, places: Sequence[Place]) -> list[bytes]:
+        """The octets at these places, unchecked."""
+        reader = PackReader(self.path)
+        try:
+            return reader.records(places)
+        finally:
+            reader.close()
+
+    def fetch(self, places: Sequence[Place]) -> dict[Place, bytes]:
+        """Everything is here: a reader of a folder never asks."""
+        return {}
 
     def reader(self) -> PackReader:
         """A reader of these packs."""
         return PackReader(self.path)
 
+    def address(self, name: str) -> str:
+        """The path of the file, for operators."""
+        return str(self.path / name)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+Publish = Callable[[Path, int], None]  # makes a pack of the unfinished file, of so many octets
+
 
 class PackWriter:
     """A pack that is being made; it is there once `finish` has come back."""
 
-    def __init__(self, files: Files, path: Path, pack: int) -> None:
-        self._files, self._path, self.pack = files, path, pack
-        self._unfinished = path.with_suffix(_UNFINISHED)
-        self._file = files.create(self._unfinished)
+    def __init__(self, files: Files, unfinished: Path, pack: int, publish: Publish) -> None:
+        self._files, self._unfinished, self.pack, self._publish = files, unfinished, pack, publish
+        self._file = files.create(unfinished)
         self.size = 0
         self._write(MAGIC)
 
@@ -321,7 +430,7 @@ class PackWriter:
         """Make the pack durable under its name."""
         self._files.finish(self._file)
         self._file = -1
-        self._files.rename(self._unfinished, self._path)
+        self._publish(self._unfinished, self.size)
 
     def abandon(self) -> None:
         """Give it up; the unfinished file goes, if the file system lets it."""

@@ -1,20 +1,24 @@
 """Which parts of bodies lie in which pack: the rows of `pack` and `packed`.
 
 A part goes loose -> packed -> into another pack -> gone, each in one transaction; `pack.live` is
-kept with it. The files themselves: storage.packfile. Who decides what is packed when:
+kept with it. The packs themselves: storage.packfile. Who decides what is packed when:
 services.packing.
-Holds: what `packed` says lies in a file that was durable before the row was written.
+Holds: what `packed` says lies in a pack that was durable before the row was written. A pack has a
+row before it has a first octet, of size 0 until it is recorded: no sweep, on whatever machine,
+takes it for nobody's. One whose row went meanwhile is abandoned.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import timedelta
 
 import msgspec
 
-from mailstead.storage.packfile import Place
+from mailstead.model.errors import TemporaryFailure
+from mailstead.storage.packfile import Place, pack_name
 from mailstead.storage.store import Tx, to_micros
 
 PACKS = "packs"  # the folder, beside the database
+STALE = timedelta(hours=1)  # after which a pack that is not recorded never will be
 
 
 class Loose(msgspec.Struct, frozen=True):
@@ -33,9 +37,27 @@ class Pack(msgspec.Struct, frozen=True):
     live: int
 
 
+class Named(msgspec.Struct, frozen=True):
+    """The packs that have a row, begun ones, too, and the last number that was given to one."""
+
+    packs: frozenset[int]
+    upto: int
+
+
 def new(tx: Tx) -> int:
     """The number of a pack that is to be made."""
-    return tx.allocate("pack")
+    pack = tx.allocate("pack")
+    tx.run(
+        "INSERT INTO pack (id, size, live, created) VALUES (:id, 0, 0, :created)",
+        id=pack,
+        created=to_micros(tx.now),
+    )
+    return pack
+
+
+def forget(tx: Tx, pack: int) -> None:
+    """The pack that was begun will not be made."""
+    tx.run("DELETE FROM pack WHERE id = :id AND size = 0", id=pack)
 
 
 # ---------------------------------------------------------------------- loose parts
@@ -71,7 +93,7 @@ def loose_parts(tx: Tx, after: int, upto: int, limit: int) -> list[tuple[int, by
 
 def record(tx: Tx, pack: int, size: int, parts: Sequence[tuple[Place, int]]) -> None:
     """These parts (place, octets when read) are packed now; not those deleted meanwhile."""
-    _add_pack(tx, pack, size)
+    _finish(tx, pack, size)
     first, last = parts[0][0][0], parts[-1][0][0]
     there = {
         row[0]
@@ -132,7 +154,7 @@ def drop(tx: Tx, first: int, last: int) -> None:
 def move(tx: Tx, size: int, moved: Sequence[tuple[Place, int]]) -> None:
     """These parts (new place, old pack) lie elsewhere now; not those deleted meanwhile."""
     change: dict[int, int] = {}
-    _add_pack(tx, moved[0][0][1], size)
+    _finish(tx, moved[0][0][1], size)
     for (part, pack, start, length), old in moved:
         if tx.run(
             "UPDATE packed SET pack = :pack, start = :start WHERE id = :id AND pack = :old",
@@ -151,26 +173,50 @@ def move(tx: Tx, size: int, moved: Sequence[tuple[Place, int]]) -> None:
 
 
 def list_all(tx: Tx) -> list[Pack]:
-    """All packs, oldest first."""
-    return [Pack(*row) for row in tx.rows("SELECT id, size, live FROM pack ORDER BY id")]
+    """All packs that are recorded, oldest first."""
+    rows = tx.rows("SELECT id, size, live FROM pack WHERE size > 0 ORDER BY id")
+    return [Pack(*row) for row in rows]
+
+
+def is_there(tx: Tx, pack: int) -> bool:
+    """Whether the pack still has a row."""
+    return tx.value("SELECT 1 FROM pack WHERE id = :id", id=pack) is not None
+
+
+def named(tx: Tx) -> Named:
+    """What a sweep must know."""
+    found = frozenset(pack for (pack,) in tx.rows("SELECT id FROM pack"))
+    following: int = tx.value("SELECT next FROM sequence WHERE name = 'pack'") or 1
+    return Named(found, following - 1)
+
+
+_EMPTY = (
+    "NOT EXISTS (SELECT 1 FROM packed WHERE packed.pack = pack.id)"
+    " AND (size > 0 OR created < :stale)"
+)
+
+
+def has_empty(tx: Tx) -> bool:
+    """Whether `drop_empty` has something to do, as far as the packs are counted right."""
+    sql = f"SELECT 1 FROM pack WHERE live <= 0 AND {_EMPTY} LIMIT 1"
+    return tx.value(sql, stale=to_micros(tx.now - STALE)) is not None
 
 
 def drop_empty(tx: Tx, limit: int) -> int:
-    """Forget packs in which nothing is in use; how many it were. Their files go later."""
-    return tx.run(
-        "DELETE FROM pack WHERE id IN (SELECT id FROM pack WHERE NOT EXISTS"
-        " (SELECT 1 FROM packed WHERE packed.pack = pack.id) LIMIT :limit)",
-        limit=limit,
-    )
+    """Forget packs in which nothing is in use; how many it were. Their octets go later."""
+    stale = to_micros(tx.now - STALE)
+    sql = f"SELECT id FROM pack WHERE {_EMPTY} ORDER BY id LIMIT :limit"
+    dropped = 0
+    for (pack,) in tx.rows(sql, stale=stale, limit=limit):
+        # Who moves parts into it right now has its row: wait for them, and only then look again.
+        tx.run("UPDATE pack SET live = live WHERE id = :id", id=pack)
+        dropped += tx.run(f"DELETE FROM pack WHERE id = :id AND {_EMPTY}", id=pack, stale=stale)
+    return dropped
 
 
-def _add_pack(tx: Tx, pack: int, size: int) -> None:
-    row: dict[str, Any] = {"id": pack, "size": size, "created": to_micros(tx.now)}
-    tx.run(
-        "INSERT INTO pack (id, size, live, created) VALUES (:id, :size, 0, :created)"
-        " ON CONFLICT DO NOTHING",
-        **row,
-    )
+def _finish(tx: Tx, pack: int, size: int) -> None:
+    if not tx.run("UPDATE pack SET size = :size WHERE id = :id", id=pack, size=size):
+        raise TemporaryFailure(f"{pack_name(pack)} was given up before it was recorded")
 
 
 def _count(tx: Tx, pack: int, octets: int) -> None:

@@ -7,7 +7,7 @@ simulated world's way.
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +16,9 @@ from typing import TypeVar
 import apsw
 
 from mailstead.model.world import Clock
-from mailstead.storage import dialect, schema
+from mailstead.storage import dialect, reading, schema
 from mailstead.storage.group_commit import GroupCommit, Measure
-from mailstead.storage.packfile import PackGone
+from mailstead.storage.packfile import Known, NotHere, PackFolder, PackGone, Packs, Place
 from mailstead.storage.packs import PACKS
 from mailstead.storage.plan import Applied, JournalRow, Plan
 from mailstead.storage.sqlite_tx import FairLock, SqliteTx, check_version, connect, failure_of
@@ -27,6 +27,7 @@ from mailstead.storage.store import Tx
 T = TypeVar("T")
 
 READERS = 2  # threads
+FETCHERS = 4  # threads that wait for an object store; there are none until there is one
 
 
 class SqliteStore:
@@ -39,9 +40,11 @@ class SqliteStore:
         threads: bool = True,
         vfs: str | None = None,
         measure: Measure = lambda units, seconds: None,
+        packs: Packs | None = None,
     ) -> None:
         check_version()
         self.path, self.clock, self.vfs = path, clock, vfs
+        self.packs = packs or PackFolder(path.parent / PACKS)
         self._lock = FairLock(path)
         self._writer = self._connect(writer=True)
         self._migrate()
@@ -49,17 +52,18 @@ class SqliteStore:
         self._quick = self._connect(writer=False)
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(READERS, "reader") if threads else None
+        self._fetchers = ThreadPoolExecutor(FETCHERS, "fetcher")
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         """work(tx) on one consistent state of the store."""
-        if self._pool is None:
-            return _read(self._quick, work)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._read_on_thread, work)
+        return await reading.repeat(lambda known: self._read_once(work, known), self._fetch)
 
     async def look_up(self, work: Callable[[Tx], T]) -> T:
         """work(tx) for a few rows by their key: done at once, in the loop's own thread."""
-        return _read(self._quick, work)
+        try:
+            return _read(self._quick, work, Known(newest=False))
+        except (NotHere, PackGone):
+            return await self.read(work)
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         """work(tx), committed; if work raises, nothing of it happened."""
@@ -78,6 +82,7 @@ class SqliteStore:
     async def close(self) -> None:
         """Commit what is waiting, then let go of the files."""
         await self._commits.close()
+        self._fetchers.shutdown(wait=False, cancel_futures=True)
         if self._pool is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._close_readers)
         self._quick.close()
@@ -86,13 +91,25 @@ class SqliteStore:
 
     def _connect(self, writer: bool) -> SqliteTx:
         connection = connect(self.path, self.vfs, writer)
-        return SqliteTx(connection, self.clock, self.path.parent / PACKS)
+        return SqliteTx(connection, self.clock, self.packs)
 
-    def _read_on_thread(self, work: Callable[[Tx], T]) -> T:
+    async def _read_once(self, work: Callable[[Tx], T], known: Known) -> T:
+        if self._pool is None:
+            return _read(self._quick, work, known)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._read_on_thread, work, known)
+
+    async def _fetch(self, places: Sequence[Place]) -> dict[Place, bytes]:
+        if self._pool is None:
+            return self.packs.fetch(places)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._fetchers, self.packs.fetch, places)
+
+    def _read_on_thread(self, work: Callable[[Tx], T], known: Known) -> T:
         tx: SqliteTx | None = getattr(self._local, "tx", None)
         if tx is None:
             tx = self._local.tx = self._connect(writer=False)
-        return _read(tx, work)
+        return _read(tx, work, known)
 
     def _close_readers(self) -> None:
         assert self._pool is not None
@@ -120,17 +137,8 @@ class SqliteStore:
                 raise
 
 
-def _read(tx: SqliteTx, work: Callable[[Tx], T]) -> T:
-    tx.packs.newest = False
-    try:
-        return _read_once(tx, work)
-    except PackGone:
-        # Rewritten since the transaction began: a newer one knows where to.
-        tx.packs.newest = True
-        return _read_once(tx, work)
-
-
-def _read_once(tx: SqliteTx, work: Callable[[Tx], T]) -> T:
+def _read(tx: SqliteTx, work: Callable[[Tx], T], known: Known) -> T:
+    tx.packs.known = known
     try:
         tx.connection.execute("BEGIN")
         try:

@@ -16,7 +16,7 @@ import apsw
 
 from mailstead.model.errors import Refusal, TemporaryFailure
 from mailstead.model.world import Clock
-from mailstead.storage.packfile import PackReader, Place
+from mailstead.storage.packfile import Packs, Place
 
 OLDEST_SQLITE = (3, 51, 3)  # older ones can corrupt a WAL that two connections write and checkpoint
 CHECKPOINT_PAGES = 8000  # 1000, the default, doubles the p99 of a commit
@@ -47,9 +47,9 @@ def connect(path: Path, vfs: str | None, writer: bool) -> apsw.Connection:
 class SqliteTx:
     """A transaction on one connection; the same object serves one after the other."""
 
-    def __init__(self, connection: apsw.Connection, clock: Clock, packs: Path) -> None:
+    def __init__(self, connection: apsw.Connection, clock: Clock, packs: Packs) -> None:
         self.connection = connection
-        self.packs = PackReader(packs)
+        self.packs = packs.reader()
         self.clock = clock
         self.now: datetime = clock.now()
         self._next: dict[str, int] = {}
