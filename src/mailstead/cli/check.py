@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from mailstead.cli.health import health
 from mailstead.cli.outgoing import outgoing
 from mailstead.cli.printing import for_operators, show
 from mailstead.model.address import parse_address
@@ -43,6 +44,7 @@ def check() -> None:
 
 
 check.add_command(outgoing)
+check.add_command(health)
 
 
 @check.command("config")

@@ -6,7 +6,6 @@ import sys
 import termios
 import time
 import tty
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,11 +14,12 @@ from pathlib import Path
 import click
 import msgspec
 
+from mailstead.cli.health import fetch_page
 from mailstead.cli.house import load_config, read
 from mailstead.cli.printing import clean, for_operators, show, table
 from mailstead.model.entries import Refused
 from mailstead.model.errors import Refusal
-from mailstead.server.config import Config, parse_endpoint
+from mailstead.server.config import Config
 from mailstead.services.explain import format_time
 from mailstead.storage import figures, journal
 from mailstead.storage.figures import LaneFigures, QueueFigures
@@ -27,8 +27,6 @@ from mailstead.storage.store import Tx
 
 REFRESH = 2.0  # seconds
 LANES_SHOWN = REFUSALS_SHOWN = 8
-ANSWER_LIMIT = 4 * 1024 * 1024
-TIME_LIMIT = 5.0
 
 _LINE = re.compile(r"mailstead_(\w+)(?:\{([^\n]*)\})? ([0-9.e+-]+)$", re.MULTILINE)
 _LABEL = re.compile(r'\w+="((?:[^"\\]|\\.)*)"')
@@ -118,7 +116,7 @@ def _asked_to_end() -> bool:
 
 
 def _snapshot(config: Config) -> Snapshot:
-    numbers = parse_metrics(_fetch(config))
+    numbers = parse_metrics(_metrics(config))
     queue, lanes, refusals = read(_of_store)
     return Snapshot(
         accepted=numbers.get(("accepted_total",), 0),
@@ -135,27 +133,19 @@ def _snapshot(config: Config) -> Snapshot:
     )
 
 
+def _metrics(config: Config) -> str:
+    page = fetch_page(config, "/metrics")
+    if page.status != 200:
+        raise Refusal(f"the server does not say: {page.text.strip()}; mailstead check health")
+    return page.text
+
+
 def parse_metrics(text: str) -> Numbers:
     """The numbers of a metrics page."""
     return {
         (name, *_LABEL.findall(labels or "")): float(number)
         for name, labels, number in _LINE.findall(text)
     }
-
-
-def _fetch(config: Config) -> str:
-    if not config.listen.operator:
-        raise Refusal("listen.operator is empty: there is no page to read; mailstead check config")
-    endpoint = parse_endpoint(config.listen.operator[0])
-    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(endpoint.address, endpoint.address)
-    host = f"[{address}]" if ":" in address else address
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"http://{host}:{endpoint.port}/metrics", timeout=TIME_LIMIT) as answer:
-            octets: bytes = answer.read(ANSWER_LIMIT)
-    except OSError as error:
-        raise Refusal(f"the server does not answer at {host}:{endpoint.port}: {error}") from error
-    return octets.decode("utf-8", "replace")
 
 
 def _of_store(tx: Tx) -> tuple[QueueFigures, list[LaneFigures], list[RecentRefusal]]:
