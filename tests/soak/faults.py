@@ -1,6 +1,6 @@
 """A disk that is full or fails, at each call of a delivery to a real server; nothing is lost.
 
-    script/soak faults [--calls 500] [--points 0]
+    script/soak faults [--calls 500] [--points 0] [--starts]
 
 A round delivers by SMTP and APPEND, small and beyond the spool's size, while packs are made; its
 n-th call to the disk fails with ENOSPC or EIO, once or on and on. Holds: each answer is 250, OK,
@@ -38,7 +38,9 @@ WELL_LIMIT = 5.0  # seconds to the first 250 when the disk is well again
 START_LIMIT = 30.0
 SMALL, BIG = 3_000, 1_200_000  # octets of a body; the second is spooled
 BATCH = 25  # rounds after which all is read and deleted
+STARTS = 2  # calls of a start that fail, if only points of the passes are wanted
 DATA, SPOOL, LOG = r".*/data\b.*", r".*/data/.* \(deleted\)", r".*/log"
+DATABASE = r".*/mailstead\.db(-wal|-shm)?"
 PASSES = {  # name -> which calls are counted, of which files
     "all": (KINDS, DATA),
     "spool": (("write",), SPOOL),
@@ -80,7 +82,8 @@ class Ledger:
 def describe(fault: Fault) -> str:
     """The fault in words."""
     span = "from call" if fault.lasting else "at call"
-    name = next(name for name, calls in PASSES.items() if calls == (fault.kinds, fault.files))
+    names = {calls: name for name, calls in PASSES.items()}
+    name = names.get((fault.kinds, fault.files), "start")
     return f"{errno.errorcode[fault.error]} {span} {fault.number} ({name})"
 
 
@@ -130,6 +133,11 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
+        if not self.try_start(None):
+            raise AssertionError(f"the server did not start: {self.log_path.read_text()}")
+
+    def try_start(self, fault: Fault | None) -> bool:
+        """Start it with a fault in the disk; whether it came up."""
         ours, theirs = socket.socketpair()
         script = Path(__file__).with_name("watched_server.py")
         program = [sys.executable, str(script), str(theirs.fileno()), str(self.path)]
@@ -145,18 +153,19 @@ class Server:
             )
             ours.settimeout(START_LIMIT)
             _, (listener,), _, _ = socket.recv_fds(ours, 1, 1)
-        self.disk = Interceptor(listener, self.path.parent)
-        self._wait()
-        self.worker = self.workers()
+        self.disk = Interceptor(listener, self.path.parent, fault)
+        up = self._wait()
+        self.worker = self.workers() if up else ""
+        return up
 
-    def _wait(self) -> None:
+    def _wait(self) -> bool:
         deadline = time.monotonic() + START_LIMIT
         while time.monotonic() < deadline and self.process.poll() is None:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.imap), 1) as one:
                 one.recv(1)
-                return
+                return True
             time.sleep(0.05)
-        raise AssertionError(f"the server did not start: {self.log_path.read_text()}")
+        return False
 
     def workers(self) -> str:
         """The process ids of the workers."""
@@ -351,6 +360,53 @@ def settle(server: Server, ledger: Ledger, batch: int) -> None:
         ledger.failures.append(f"batch {batch}: {error}")
 
 
+# ---------------------------------------------------------------------- starts
+
+
+def start_all(server: Server, ledger: Ledger, points: int) -> int:
+    """Start with each open of the database's files failing, up to the last; how many starts.
+
+    Either it says that it cannot start, or it takes mail.
+    """
+    count = 0
+    for error in ERRORS:
+        for number in range(1, STARTS + 1 if points else 100):
+            fault = Fault(("open",), number, error, files=DATABASE)
+            if not start_one(server, ledger, fault):
+                break
+            count += 1
+    return count
+
+
+def start_one(server: Server, ledger: Ledger, fault: Fault) -> bool:
+    """Whether there was a call to fail."""
+    up = server.try_start(fault)
+    server.disk.disarm()
+    code = server.process.poll()
+    if up:
+        answers = [deliver_small(server, ledger) for _ in range(3)]
+        if answers[-1] != 250:
+            ledger.blame(fault, f"it started, and answers {answers}")
+    elif code != 1:
+        ledger.blame(fault, f"it neither started nor ended with 1 ({code})")
+    ledger.struck += server.disk.struck
+    server.stop(signal.SIGKILL)
+    return bool(server.disk.struck)
+
+
+def deliver_small(server: Server, ledger: Ledger) -> int:
+    """A message on a connection of its own; the code of the reply."""
+    with smtplib.SMTP("127.0.0.1", server.smtp, timeout=PATIENCE) as smtp:
+        smtp.ehlo("client.test")
+        id_ = ledger.next_id()
+        code, _ = converse(smtp, message(id_, SMALL))
+    if code == 250:
+        ledger.kept[id_] = SMALL
+    else:
+        ledger.refused.add(id_)
+    return code
+
+
 # ---------------------------------------------------------------------- the plan
 
 
@@ -381,9 +437,10 @@ def count_calls(server: Server, ledger: Ledger, imap: imaplib.IMAP4) -> dict[str
 def soak(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     """All rounds; figures of what was found."""
     ledger, server = Ledger(), Server(folder, options.port)
-    server.start()
-    imap = log_in(server)
     try:
+        starts = start_all(server, ledger, options.points) if options.starts else 0
+        server.start()
+        imap = log_in(server)
         for _ in range(2):  # the first warms up
             totals = count_calls(server, ledger, imap)
         planned = list(faults(totals, options.calls, options.points))
@@ -402,9 +459,9 @@ def soak(options: argparse.Namespace, folder: Path) -> dict[str, object]:
         code = server.stop(signal.SIGTERM)
         ledger.failures += [f"it ended with {code}"] if code else []
     finally:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, AttributeError):  # gone, or never started
             os.killpg(server.process.pid, signal.SIGKILL)
-    return figures(ledger, totals)
+    return {"starts": starts, **figures(ledger, totals)}
 
 
 def show(number: int, count: int, fault: Fault, ledger: Ledger) -> None:
@@ -430,6 +487,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--calls", type=int, default=500, help="of a round, that fail in turn")
     parser.add_argument("--points", type=int, default=0, help="only so many of each pass")
+    parser.add_argument("--starts", action="store_true", help="fail calls of the start, too")
     parser.add_argument("--batch", type=int, default=BATCH, help="rounds between two kills")
     parser.add_argument("--failures", type=int, default=20, help="after which it gives up")
     parser.add_argument("--port", type=int, default=12625)

@@ -125,10 +125,10 @@ class Fault:
 class Interceptor:
     """Answers the calls of one process and its children, on a thread of its own."""
 
-    def __init__(self, listener: int, folder: Path) -> None:
+    def __init__(self, listener: int, folder: Path, fault: Fault | None) -> None:
         self._listener, self._prefix = listener, str(folder)
         self._numbers = _numbers()
-        self._fault: Fault | None = None
+        self._fault = fault
         self.seen = 0  # calls that the fault covers
         self.struck: Counter[str] = Counter()  # what failed: kind of call and of file
         self.opened: Counter[str] = Counter()  # path -> how often it was opened
