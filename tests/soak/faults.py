@@ -37,6 +37,7 @@ PATIENCE = 20.0  # seconds that a client waits for an answer before the round is
 WELL_LIMIT = 5.0  # seconds to the first 250 when the disk is well again
 START_LIMIT = 30.0
 SMALL, BIG = 3_000, 1_200_000  # octets of a body; the second is spooled
+TAIL = 100  # octets at the end of a message that come a moment later
 BATCH = 25  # rounds after which all is read and deleted
 STARTS = 2  # calls of a start that fail, if only points of the passes are wanted
 DATA, SPOOL, LOG = r".*/data\b.*", r".*/data/.* \(deleted\)", r".*/log"
@@ -308,7 +309,9 @@ def converse(smtp: smtplib.SMTP, data: bytes) -> tuple[int, bytes]:
         if code not in (250, 354):
             smtp.rset()
             return code, said
-    smtp.send(data + b".\r\n")
+    smtp.send(data[:-TAIL])
+    time.sleep(0.01)  # so that the tail is a piece of its own, and waits in the spool's buffer
+    smtp.send(data[-TAIL:] + b".\r\n")
     return smtp.getreply()
 
 

@@ -10,6 +10,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -127,7 +128,7 @@ class SpooledBody:
 
     def __del__(self) -> None:
         """The file goes with the last who holds it."""
-        self._file.close()
+        _drop(self._file)
 
     def parts(self) -> Iterator[bytes]:
         """The octets in pieces of PART_SIZE."""
@@ -153,6 +154,12 @@ class Budget:
         return True
 
 
+def _drop(file: IO[bytes]) -> None:
+    """Close a file that nobody needs: what could not be written may stay unwritten."""
+    with suppress(OSError):
+        file.close()
+
+
 class Gathering:
     """A body that is coming in, piece by piece: in memory, and in a file when that is too much.
 
@@ -171,7 +178,7 @@ class Gathering:
         """The budget gets back what is dropped, however the session ended."""
         self._give_back()
         if self._file is not None:
-            self._file.close()
+            _drop(self._file)
 
     def add(self, data: bytes) -> None:
         """The next piece. TemporaryFailure if it can be kept nowhere (disk full)."""
