@@ -39,11 +39,12 @@ def main() -> None:
     if not (harness / "pair.py").is_file():
         sys.exit(f"no benchmark harness in {harness}; set BENCH_DIR")
     with ExitStack() as stack:
-        ours = stack.enter_context(our_server(options.data))
+        ours = stack.enter_context(our_server(options.data, options.store))
         peer = stack.enter_context(peer_server(harness, options.peer))
         common = ["--runs", str(options.runs), "--only", options.only]
         common += ["--out", options.out] if options.out else []
-        b = f"--port-offset {OFFSET} --server-pid {ours} --allow-missing {NOT_YET}"
+        pids = " ".join(f"--server-pid {pid}" for pid in ours)
+        b = f"--port-offset {OFFSET} {pids} --allow-missing {NOT_YET}"
         if peer:
             a = " ".join(f"--server-pid {pid}" for pid in peer) + f" --allow-missing {NOT_YET}"
             command = ["pair.py", "--a", a, "--b", b, "--a-name", "peer", "--b-name", "mailstead"]
@@ -62,17 +63,48 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", default=STEPS, help="steps of the harness, comma separated")
     parser.add_argument("--peer", default="default", choices=["default", "tuned", "fast", "none"])
+    parser.add_argument("--store", default="sqlite", choices=["sqlite", "postgres"])
     parser.add_argument("--out", help="JSON lines are appended here")
     parser.add_argument("--data", type=Path, help="where our data lies while measuring")
     return parser.parse_args()
 
 
 @contextmanager
-def our_server(data: Path | None) -> Iterator[int]:
-    """Mailstead with the accounts of the harness; its process id."""
+def our_server(data: Path | None, store: str) -> Iterator[list[int]]:
+    """Mailstead with the accounts of the harness; its process id, and its database server's."""
+    with ExitStack() as stack:
+        url, pids = stack.enter_context(database_server(data)) if store == "postgres" else ("", [])
+        yield [stack.enter_context(our_process(data, url)), *pids]
+
+
+@contextmanager
+def database_server(data: Path | None) -> Iterator[tuple[str, list[int]]]:
+    """A PostgreSQL as Debian sets it up, on the same disk; its URL and its process id."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=data or ROOT.parent))
+    folder.chmod(0o755)
+    own = {"folder": str(folder / "postgres"), "port": "54716", "durable": "yes"}
+
+    def script(word: str) -> str:
+        program = [str(ROOT / "script/postgres"), word]
+        run = subprocess.run(program, env=os.environ | own, check=True, stdout=subprocess.PIPE)
+        return run.stdout.decode().strip()
+
+    try:
+        url = script("url")
+        if not url:
+            sys.exit("PostgreSQL is not installed: script/ci-setup installs it")
+        yield url, [int(script("pid"))]
+    finally:
+        script("stop")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def our_process(data: Path | None, database: str) -> Iterator[int]:
+    """Mailstead, on a database of its own unless one is given; its process id."""
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=data or ROOT.parent))
     try:
-        config = our_config(folder)
+        config = our_config(folder, database)
         (folder / "mailstead.toml").write_text(format_toml(config))
         asyncio.run(populate(config))
         program = [sys.executable, "-m", "mailstead", "--config", str(folder / "mailstead.toml")]
@@ -98,7 +130,7 @@ def wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:
     sys.exit(f"our server did not start: {log.read_text('utf-8', 'replace')[-2000:]}")
 
 
-def our_config(folder: Path) -> Config:
+def our_config(folder: Path, database: str) -> Config:
     """The ports of the harness plus OFFSET, and the route to its sink."""
 
     def at(port: int) -> tuple[str, ...]:
@@ -106,7 +138,8 @@ def our_config(folder: Path) -> Config:
 
     return Config(
         hostname="mx.bench.test",
-        database=f"sqlite://{folder / 'mailstead.db'}",
+        database=database or f"sqlite://{folder / 'mailstead.db'}",
+        data=str(folder),
         listen=Listen(at(2525), at(2587), at(2465), at(2143), at(2993), ()),
         routes={"sink.test": f"127.0.0.1:{2599 + OFFSET}"},
         loopback_clear_text=True,

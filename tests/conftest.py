@@ -3,10 +3,12 @@
 import asyncio
 import importlib.util
 import inspect
+import itertools
 import os
+import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -61,9 +63,50 @@ def dkimpy() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="session")
+def postgres_server() -> str:
+    """The URL of a PostgreSQL for tests, or a skip."""
+    script = ROOT / "script" / "postgres"
+    url = subprocess.run([script, "url"], check=True, capture_output=True, text=True).stdout.strip()
+    if not url:
+        _missing("PostgreSQL")
+    return url
+
+
 @pytest.fixture
-def world() -> None:
+def schemas(postgres_server: str) -> Iterator[Callable[[str], str]]:
+    """The URL of the PostgreSQL schema of a name, new when first asked for; gone after the test."""
+    psycopg = pytest.importorskip("psycopg")
+    made: dict[str, str] = {}
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute("SET client_min_messages = warning")
+
+        def url(name: str) -> str:
+            if name not in made:
+                made[name] = f"test_{os.getpid()}_{next(_SCHEMAS)}"
+                connection.execute(f"CREATE SCHEMA {made[name]}")
+            return f"{postgres_server}&options=-csearch_path%3D{made[name]}"
+
+        yield url
+        for schema in made.values():
+            connection.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
+_SCHEMAS = itertools.count()
+
+
+@pytest.fixture
+def postgres(schemas: Callable[[str], str]) -> str:
+    """The URL of an empty schema in PostgreSQL."""
+    return schemas("")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def world(request: pytest.FixtureRequest) -> Callable[[str], str]:
     """The simulated world; it comes to life when the test, a coroutine function, is run."""
+    if request.param == "postgres":
+        return request.getfixturevalue("schemas")  # type: ignore[no-any-return]
+    return lambda domain: ""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -76,10 +119,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if "world" not in arguments:
         asyncio.run(pyfuncitem.obj(**arguments))
         return True
-    folder = pyfuncitem._request.getfixturevalue("tmp_path")
+    folder, database = pyfuncitem._request.getfixturevalue("tmp_path"), arguments["world"]
 
     async def story() -> None:
-        async with SimulatedWorld(folder) as simulated:
+        async with SimulatedWorld(folder, database=database) as simulated:
             await pyfuncitem.obj(**{**arguments, "world": simulated})
 
     simulate(story)

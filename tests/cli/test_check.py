@@ -26,7 +26,7 @@ def check(shell: Any, text: str) -> tuple[int, list[dict[str, Any]]]:
         (GOOD + '[listen]\nimap = ["x"]\n', 3, "is not host:port"),
         (GOOD + '[listen]\nimap = "x"\n', 3, "Expected `array`"),
         (GOOD + '[limits]\nmessage_size = "big"\n', 3, "is no size"),
-        (GOOD + 'database = "postgres"\n', 2, "is not sqlite:///path"),
+        (GOOD + 'database = "postgres"\n', 2, "is neither sqlite:///path"),
         (GOOD + 'database = "sqlite:///nonexistent/m.db"\n', 2, "/nonexistent does not exist"),
         (GOOD + '[tls]\ncertificate = "/x"\n', 0, "belong together"),
         ("", 0, "hostname"),

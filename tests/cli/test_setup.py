@@ -29,7 +29,7 @@ def test_what_is_set_up(fresh: Any) -> None:
     assert "password" not in done
     config = load(fresh.config)
     assert config.hostname == "mx.example.org"
-    assert config.database_path == fresh.folder / "data" / "mail.db"
+    assert config.sqlite_path == fresh.folder / "data" / "mail.db"
     assert [one["login"] for one in fresh("account", "list", "--json").json()] == [ALICE]
     assert fresh("check", "config").code == 0
 
@@ -137,7 +137,7 @@ def test_the_file_shows_every_setting_at_its_default(tmp_path: Path) -> None:
     text = re.sub(r"^#(?=[a-z\[])", "", config_text(config), flags=re.M)
     shown = tomllib.loads(text)
     assert set(Config.__struct_fields__) | {"smarthost"} == set(shown) | {"routes"}
-    for table in ("listen", "tls", "limits", "dns", "smarthost"):
+    for table in ("listen", "tls", "limits", "dns", "s3", "smarthost"):
         kind = Smarthost if table == "smarthost" else type(getattr(config, table))
         assert set(kind.__struct_fields__) - {"acme"} == set(shown[table])
     assert "#   acme = {" in text  # an example: there is no default to show

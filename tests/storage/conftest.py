@@ -11,6 +11,7 @@ from mailstead.services.packing import Packing
 from mailstead.storage import packs
 from mailstead.storage.packfile import PackFolder
 from mailstead.storage.plan import Applied, JournalRow, Plan
+from mailstead.storage.postgres import PostgresStore
 from mailstead.storage.sqlite import SqliteStore
 from mailstead.storage.store import Store, Tx
 from mailstead.testing.clock import InlineOffload
@@ -21,7 +22,7 @@ T = TypeVar("T")
 class PackingStore:
     """A store in which, whenever one reads, everything is packed, and maybe rewritten just now."""
 
-    def __init__(self, store: SqliteStore, folder: Path, rewriting: bool) -> None:
+    def __init__(self, store: Store, folder: Path, rewriting: bool) -> None:
         self.store, self.rewriting = store, rewriting
         clock = SystemClock()
         self.packing = Packing(store, clock, InlineOffload(), PackFolder(folder / packs.PACKS))
@@ -55,15 +56,26 @@ class PackingStore:
         await self.store.close()
 
 
-@pytest.fixture(params=["sqlite", "sqlite-in-loop", "packed", "rewritten"])
+@pytest.fixture(
+    params=[
+        f"{database}{bodies}"
+        for database in ("sqlite", "postgres")
+        for bodies in ("", "-in-loop", "-packed", "-rewritten")
+    ]
+)
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
     """Opens the store of this test; call it inside the loop, again to open it anew."""
+    database, _, how = request.param.partition("-")
+    url = request.getfixturevalue("postgres") if database == "postgres" else ""
 
     def open_() -> Store:
-        threads = request.param == "sqlite"
-        store = SqliteStore(tmp_path / "mailstead.db", SystemClock(), threads)
-        if request.param in ("packed", "rewritten"):
-            return PackingStore(store, tmp_path, request.param == "rewritten")
+        store: Store
+        if url:
+            store = PostgresStore(url, PackFolder(tmp_path / packs.PACKS), SystemClock(), not how)
+        else:
+            store = SqliteStore(tmp_path / "mailstead.db", SystemClock(), threads=not how)
+        if how in ("packed", "rewritten"):
+            return PackingStore(store, tmp_path, how == "rewritten")
         return store
 
     return open_

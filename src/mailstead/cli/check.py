@@ -150,8 +150,8 @@ def _folder(config: Config) -> list[Finding]:
     if not os.access(folder, os.W_OK | os.X_OK):
         command = f"chown {config.user}: {folder}"
         return [("database", f"nothing can be written in {folder}", command)]
-    path = config.database_path
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+    path = config.sqlite_path
+    if path and path.exists() and not os.access(path, os.R_OK | os.W_OK):
         return [("database", f"{path} cannot be written", f"chown {config.user}: {path}")]
     return _user(config)
 

@@ -7,8 +7,6 @@ from mailstead.cli.house import operate
 from mailstead.cli.printing import for_operators, note, show
 from mailstead.server.wiring import House
 from mailstead.services.checking import Checking, Finding, Report
-from mailstead.storage.packfile import PackFolder
-from mailstead.storage.packs import PACKS
 
 MESSAGES_SHOWN = 5
 
@@ -40,8 +38,7 @@ def fsck(repair: bool, as_json: bool) -> None:
 
 
 async def _check(house: House, repair: bool) -> tuple[Report, list[str]]:
-    folder = PackFolder(house.config.folder / PACKS)
-    checking = Checking(house.store, house.world.clock, house.world.offload, folder)
+    checking = Checking(house.store, house.world.clock, house.world.offload, house.packs)
     repaired = await checking.repair() if repair else []
     return await checking.check(note), repaired
 

@@ -59,7 +59,7 @@ def run_in_house(config: Config, work: Callable[[House], Awaitable[T]]) -> T:
             f"{reason}. Run it as root, or: sudo -u {config.user} mailstead ..."
         ) from error
     except OSError as error:
-        raise Refusal(f"cannot open {config.database_path}: {error}") from error
+        raise Refusal(f"cannot open {config.database_name}: {error}") from error
 
 
 async def _within(config: Config, work: Callable[[House], Awaitable[T]]) -> T:

@@ -33,6 +33,7 @@ COMMANDS = {
     "message": "What happened to a message, and why.",
     "check": "Look for problems, change nothing.",
     "fsck": "Check the whole store, and every body in it.",
+    "store": "The database and the bodies as a whole: copy them to another.",
 }
 
 

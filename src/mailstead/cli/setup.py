@@ -56,8 +56,8 @@ class SetUp(msgspec.Struct, frozen=True, omit_defaults=True):
 @click.option("--config", "path", type=click.Path(path_type=Path), help="The file to write.")
 @click.option(
     "--database",
-    type=click.Path(path_type=Path),
-    help="The database's file; beside it is the rest.",
+    metavar="FILE|URL",
+    help="A file for SQLite, beside which is the rest, or postgresql://USER@HOST/NAME.",
 )
 @password_options
 @smarthost_options
@@ -69,7 +69,7 @@ def setup(
     address: Address,
     hostname: Domain | None,
     path: Path | None,
-    database: Path | None,
+    database: str | None,
     password_file: Path | None,
     password_stdin: bool,
     generate: bool,
@@ -90,7 +90,7 @@ def setup(
     _refuse_if_there(path)
     config = Config(
         hostname=hostname or f"mail.{address.domain}",
-        database=f"sqlite://{(database or SYSTEM_DATABASE).absolute()}",
+        database=_database_url(database),
     )
     source = PasswordSource(password_file, password_stdin, generate)
     word = get_password(source, f"Password for {address}")
@@ -104,7 +104,7 @@ def setup(
     _write(path, config_text(config))
     done = SetUp(
         config=str(path),
-        database=str(config.database_path),
+        database=config.database_name,
         hostname=config.hostname,
         domain=address.domain,
         account=str(address).casefold(),
@@ -121,6 +121,12 @@ def _named_before(context: click.Context) -> Path | None:
     root = context.find_root()
     named = root.params.get("config") or os.environ.get("MAILSTEAD_CONFIG")
     return Path(named) if named else None
+
+
+def _database_url(named: str | None) -> str:
+    if named and named.startswith("postgresql://"):
+        return named
+    return f"sqlite://{Path(named or SYSTEM_DATABASE).absolute()}"
 
 
 def _refuse_if_there(path: Path) -> None:
@@ -194,7 +200,8 @@ def _give_to_service_user(config: Config, fresh: bool) -> None:
     user = find_service_user(config)
     if os.geteuid() != 0 or user is None:
         return
-    made = [*config.folder.glob(f"{config.database_path.name}*"), config.folder / "bus"]
+    path = config.sqlite_path
+    made = [*(path.parent.glob(f"{path.name}*") if path else ()), config.folder / "bus"]
     if config.smarthost and config.smarthost.password_file:
         made.append(Path(config.smarthost.password_file))
     for path in [config.folder, *made] if fresh else made:

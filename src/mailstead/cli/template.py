@@ -43,9 +43,17 @@ _TEMPLATE = """\
 # of its address must say the same. No default: nobody else has this name.
 hostname = {hostname}
 
-# Where mail is kept: an SQLite file; spool and certificates of our own making lie beside it.
+# Where mail is kept: an SQLite file, or "postgresql://user@host/name" for more than one machine.
 # Default: sqlite:///var/lib/mailstead/mailstead.db. Machines differ in where their big disk is.
 database = {database}
+
+# Where bodies go once they are packed: a folder, or "s3://bucket/prefix". Empty by default: the
+# folder `packs` beside the database. Fill it in where the machine's own disk is not the place.
+#blobs = ""
+
+# The folder of all else that this machine keeps: spool, certificates of our own making, caches.
+# Empty by default: beside an SQLite file, /var/lib/mailstead with PostgreSQL.
+#data = ""
 
 # The system's user that the server runs as, once its ports are open; commands started by root
 # become this user too. Default: mailstead. Packages and containers name it differently.
@@ -127,6 +135,18 @@ user = {user}
 # Believe their AD bit, which says that DNSSEC was checked. False by default: right only for a
 # resolver that checks and to which nobody stands in between.
 #trusted = false
+
+# The object store of `blobs`, if it is one.
+[s3]
+# Its URL. Empty by default: Amazon's, of the region; all others need it.
+#endpoint = ""
+# Its region; most stores but Amazon's take any.
+#region = "us-east-1"
+# A file of two lines, the id of the access key and the key, for the server's user alone. Empty by
+# default: the usual environment variables, or the role of the machine.
+#credentials = ""
+# Octets of packs that are kept on this machine. More where many read old mail.
+#cache = "1 GiB"
 
 # Domains whose mail goes another way than the MX records say, as "host:port"; "*.example.org"
 # takes the domains below. None by default.

@@ -118,6 +118,9 @@ class Network(Protocol):
         ...
 
 
+ALL = b"all"  # the topic that says: look, whatever you wait for; some were not heard
+
+
 class Bus(Protocol):
     """Wake-ups between the processes on one store. Says *that* something changed, never what."""
 

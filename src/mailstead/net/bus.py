@@ -105,3 +105,9 @@ class DatagramBus:
             self._own.unlink(missing_ok=True)
         self._sender.close()
         os.close(self._descriptor)
+
+
+def machine_of(folder: Path) -> str:
+    """A name that the processes on this folder share, and no others."""
+    found = folder.stat()
+    return f"{socket.gethostname()}:{found.st_dev:x}:{found.st_ino:x}"

@@ -16,6 +16,8 @@ import msgspec
 from mailstead.model.address import parse_domain
 from mailstead.model.world import Endpoint
 
+DATA = Path("/var/lib/mailstead")
+_SQLITE = "sqlite://"
 _UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 _UNITS |= {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
@@ -89,17 +91,29 @@ class Smarthost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: str = ""
 
 
+class S3(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to reach the object store of `blobs`; `credentials` is a file: key id, then key."""
+
+    endpoint: str = ""
+    region: str = "us-east-1"
+    credentials: str = ""
+    cache: Size = Size(1024**3)
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything in the file."""
 
     hostname: str
     database: str = "sqlite:///var/lib/mailstead/mailstead.db"
+    blobs: str = ""
+    data: str = ""
     user: str = "mailstead"
     workers: int = 0
     listen: Listen = Listen()
     tls: Tls = Tls()
     limits: Limits = Limits()
     dns: Dns = Dns()
+    s3: S3 = S3()
     smarthost: Smarthost | None = None
     routes: dict[str, str] = {}
     allowed_targets: tuple[str, ...] = ()
@@ -109,14 +123,25 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     catch_outside: str = ""
 
     @property
-    def database_path(self) -> Path:
-        """The file of an SQLite database."""
-        return Path(self.database.removeprefix("sqlite://"))
+    def sqlite_path(self) -> Path | None:
+        """The file of an SQLite database, if it is one."""
+        if not self.database.startswith(_SQLITE):
+            return None
+        return Path(self.database.removeprefix(_SQLITE))
 
     @property
     def folder(self) -> Path:
-        """Where everything else that is kept lies: beside the database."""
-        return self.database_path.parent
+        """Where everything else of this machine lies: where told, or beside the database file."""
+        if self.data:
+            return Path(self.data)
+        return self.sqlite_path.parent if self.sqlite_path else DATA
+
+    @property
+    def database_name(self) -> str:
+        """The database as people are told of it: a file, or a URL without its password."""
+        if self.sqlite_path:
+            return str(self.sqlite_path)
+        return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1@", self.database)
 
 
 def load(path: Path) -> Config:
@@ -176,7 +201,14 @@ def _check_keys(path: Path, text: str, table: dict[str, Any], kind: Any, where: 
             _check_keys(path, text, value, inner, f"{key}.")
 
 
-TABLES = {"listen": Listen, "tls": Tls, "limits": Limits, "dns": Dns, "smarthost": Smarthost}
+TABLES = {
+    "listen": Listen,
+    "tls": Tls,
+    "limits": Limits,
+    "dns": Dns,
+    "s3": S3,
+    "smarthost": Smarthost,
+}
 
 
 def _line_of(text: str, key: str) -> int:
@@ -221,8 +253,20 @@ def _check_values(path: Path, config: Config) -> None:
     connections = (limits.connections_per_address, limits.connections_per_minute)
     if min(*connections, limits.connections_per_account) < 1:
         raise ConfigError(f"{path}: limits: with less than one connection nobody gets in")
-    if not config.database.startswith("sqlite:///"):
-        raise ConfigError(f"{path}: database: {config.database!r} is not sqlite:///path")
+    if not config.database.startswith((f"{_SQLITE}/", "postgresql://")):
+        raise ConfigError(
+            f"{path}: database: {config.database!r} is neither sqlite:///path nor"
+            " postgresql://user@host/database"
+        )
+    if not re.fullmatch(r"|/.+|s3://[^/]+(/.*)?", config.blobs):
+        raise ConfigError(
+            f"{path}: blobs: {config.blobs!r} is neither s3://bucket/prefix nor the full path of"
+            " a folder"
+        )
+    if config.s3.endpoint and not config.s3.endpoint.startswith(("http://", "https://")):
+        raise ConfigError(f"{path}: s3.endpoint: {config.s3.endpoint!r} is no http or https URL")
+    if config.data and not config.data.startswith("/"):
+        raise ConfigError(f"{path}: data: {config.data!r} is not the full path of a folder")
     if bool(config.tls.certificate) != bool(config.tls.key):
         raise ConfigError(f"{path}: tls: certificate and key belong together")
     if config.smarthost and config.smarthost.tls not in ("implicit", "starttls", "none"):

@@ -1,4 +1,5 @@
-"""Duties that one worker of a machine has at a time: the queue, housekeeping, packing.
+"""Duties that one worker of a machine has at a time: the queue, certificates; and those that one
+machine has of all that share a store: housekeeping, packing.
 
 Whoever gets the lock does them; the others wait for it, and go on where a dead one left off: the
 kernel frees the lock of a process that is gone, and leases in the queue end by themselves.
@@ -32,13 +33,18 @@ class Duties:
             await self._acquire(lock)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._house.outbound.run())
-                group.create_task(self._house.housekeeping.run())
                 if acme := self._house.config.tls.acme:
                     keeper = AcmeKeeper(acme, self._house.config, self._house.world)
                     group.create_task(keeper.run())
-                group.create_task(self._house.packing.run())
+                group.create_task(self._house.office.run(self._common))
         finally:
             os.close(lock)
+
+    async def _common(self) -> None:
+        """What is done for all nodes."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._house.housekeeping.run())
+            group.create_task(self._house.packing.run())
 
     async def _open(self) -> int:
         """The lock's file: who cannot have it serves clients all the same."""

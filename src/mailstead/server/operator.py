@@ -158,7 +158,8 @@ class Pages:
 
     async def _store_failure(self) -> str:
         """Why the store cannot be read; "" if it can."""
-        if not self._house.config.database_path.exists():
+        path = self._house.config.sqlite_path
+        if path and not path.exists():
             return "the database is gone from its place"
         try:
             async with asyncio.timeout(STORE_TIME_LIMIT):
@@ -193,14 +194,12 @@ class Pages:
     async def _count(self, now: float) -> dict[Series, list[float]]:
         queue, packs = await self._house.store.read(_figures)
         oldest = now - queue.oldest.timestamp() if queue.oldest else 0.0
-        path = self._house.config.database_path
         return {
             ("queue_recipients", "waiting"): [float(queue.waiting)],
             ("queue_recipients", "held"): [float(queue.held)],
             ("queue_oldest_seconds",): [max(0.0, oldest)],
-            ("store_octets", "database"): [_size(path)],
-            ("store_octets", "log"): [_size(Path(f"{path}-wal"))],
             ("store_octets", "packs"): [float(packs)],
+            **_database_sizes(self._house.config.sqlite_path),
         }
 
 
@@ -218,6 +217,14 @@ def _touch(tx: Tx) -> None:
 
 def _figures(tx: Tx) -> tuple[figures.QueueFigures, int]:
     return figures.queue_figures(tx), figures.packed_octets(tx)
+
+
+def _database_sizes(path: Path | None) -> dict[Series, list[float]]:
+    """Of the files of an SQLite database; a database server tells its own."""
+    if path is None:
+        return {}
+    log = Path(f"{path}-wal")
+    return {("store_octets", "database"): [_size(path)], ("store_octets", "log"): [_size(log)]}
 
 
 def _size(path: Path) -> float:

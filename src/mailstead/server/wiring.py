@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 
 from mailstead.model.address import Domain
-from mailstead.model.world import Network, World
-from mailstead.net.bus import DatagramBus
+from mailstead.model.errors import Refusal
+from mailstead.model.world import Clock, Network, World
+from mailstead.net.bus import ClosableBus, DatagramBus, JoinedBus, machine_of
 from mailstead.net.clock import SystemClock, SystemRandom, ThreadOffload
 from mailstead.net.interfaces import own_addresses
 from mailstead.net.resolver import StubResolver, system_servers
@@ -39,8 +40,13 @@ from mailstead.services.signing import Signing
 from mailstead.services.telling import Tell, TellingStore
 from mailstead.services.watch import Watch
 from mailstead.sessions.imap.state import Site as ImapSite
+from mailstead.storage import copying
 from mailstead.storage.blobs import Budget
-from mailstead.storage.packfile import PackFolder
+from mailstead.storage.group_commit import Measure, unmeasured
+from mailstead.storage.objects import ObjectStoreSettings
+from mailstead.storage.office import Office, OnlyNode
+from mailstead.storage.packbucket import open_bucket
+from mailstead.storage.packfile import PackFolder, Packs
 from mailstead.storage.packs import PACKS
 from mailstead.storage.sqlite import SqliteStore
 from mailstead.storage.store import Store
@@ -63,6 +69,8 @@ class House(msgspec.Struct, frozen=True):
     packing: Packing
     site: Site
     imap: ImapSite
+    office: Office
+    packs: Packs
 
 
 def build(
@@ -72,8 +80,11 @@ def build(
     tell: Tell,
     meter: Meter = NO_METER,
     counters: Counters | None = None,
+    office: Office | None = None,
+    packs: Packs | None = None,
 ) -> House:
     """Every service of a house, on this store, in this world; `counters` others may share."""
+    packs = packs or PackFolder(config.folder / PACKS)
     told = TellingStore(store, counting(tell, meter))
     watch = Watch(world.bus)
     counters = counters or SharedCounters()
@@ -104,8 +115,6 @@ def build(
         mailboxes=mailboxes,
         doorkeeper=doorkeeper,
     )
-    outbound = Outbound(told, world, watch, sending(config), _verifying(config), meter)
-    operators = Operators(told, world, watch, config.hostname, _catch(config))
     return House(
         config=config,
         world=world,
@@ -115,12 +124,14 @@ def build(
         doorkeeper=doorkeeper,
         accounts=accounts,
         mailboxes=mailboxes,
-        outbound=outbound,
-        operators=operators,
+        outbound=Outbound(told, world, watch, sending(config), _verifying(config), meter),
+        operators=Operators(told, world, watch, config.hostname, _catch(config)),
         housekeeping=Housekeeping(told, world.clock, watch),
-        packing=Packing(store, world.clock, world.offload, PackFolder(config.folder / PACKS)),
+        packing=Packing(store, world.clock, world.offload, packs),
         site=site,
         imap=imap,
+        office=office or OnlyNode(),
+        packs=packs,
     )
 
 
@@ -178,13 +189,63 @@ def _verifying(config: Config) -> ssl.SSLContext | None:
     return verifying_context(config.smarthost.ca_file)
 
 
+def open_store(
+    config: Config, clock: Clock, packs: Packs, measure: Measure = unmeasured, threads: bool = True
+) -> Store:
+    """The database that the configuration names."""
+    if config.sqlite_path:
+        return SqliteStore(config.sqlite_path, clock, threads, measure=measure, packs=packs)
+    try:
+        from mailstead.storage.postgres import PostgresStore
+    except ImportError as error:
+        raise Refusal("PostgreSQL needs psycopg: pip install 'mailstead[postgres]'") from error
+    return PostgresStore(config.database, packs, clock, threads, measure)
+
+
+def open_packs(config: Config) -> Packs:
+    """Where the configuration says that packs lie."""
+    if not config.blobs.startswith("s3://"):
+        return PackFolder(Path(config.blobs) if config.blobs else config.folder / PACKS)
+    key, secret = _credentials(config.s3.credentials)
+    settings = ObjectStoreSettings(
+        url=config.blobs,
+        cache=config.folder / "cache",
+        endpoint=config.s3.endpoint,
+        region=config.s3.region,
+        access_key=key,
+        secret_key=secret,
+        allow_http=config.s3.endpoint.startswith("http://"),
+        cache_limit=config.s3.cache,
+    )
+    return open_bucket(settings)
+
+
+def _credentials(path: str) -> tuple[str, str]:
+    """The two lines of the file; nothing if there is none: then the environment is asked."""
+    if not path:
+        return "", ""
+    match Path(path).read_text("utf-8").split():
+        case [key, secret]:
+            return key, secret
+        case _:
+            raise Refusal(f"{path} has to hold two lines: the id of the access key, and the key")
+
+
 @asynccontextmanager
 async def open_house(
-    config: Config, tell: Tell, meter: Meter = NO_METER, counters: Counters | None = None
+    config: Config,
+    tell: Tell,
+    meter: Meter = NO_METER,
+    counters: Counters | None = None,
+    unfinished: bool = False,
 ) -> AsyncIterator[House]:
-    """A house in the real world, for as long as the block lasts."""
-    clock, network = SystemClock(), SocketNetwork()
-    bus, offload = DatagramBus(config.folder / "bus"), ThreadOffload()
+    """A house in the real world, for as long as the block lasts.
+
+    Refusal if its store is an `unfinished` copy of another, unless that is expected.
+    """
+    clock, network, offload = SystemClock(), SocketNetwork(), ThreadOffload()
+    packs = open_packs(config)
+    bus, office = _between_nodes(config, clock, offload)
     world = World(
         clock=clock,
         random=SystemRandom(),
@@ -193,13 +254,30 @@ async def open_house(
         bus=bus,
         offload=offload,
     )
-    store = SqliteStore(config.database_path, clock, measure=measuring_commits(meter))
+    store = open_store(config, clock, packs, measuring_commits(meter))
     try:
-        yield build(config, world, store, tell, meter, counters)
+        if not unfinished:
+            await store.look_up(copying.check_finished)
+        yield build(config, world, store, tell, meter, counters, office, packs)
     finally:
         await store.close()
         bus.close()
         offload.close()
+        packs.close()
+
+
+def _between_nodes(
+    config: Config, clock: SystemClock, offload: ThreadOffload
+) -> tuple[ClosableBus, Office]:
+    """How the processes on this store wake each other, and who has the duties they share."""
+    bus = DatagramBus(config.folder / "bus")
+    if config.sqlite_path:
+        return bus, OnlyNode()
+    from mailstead.storage.postgres_bus import PostgresBus
+    from mailstead.storage.postgres_office import PostgresOffice
+
+    far = PostgresBus(config.database, machine_of(config.folder))
+    return JoinedBus(bus, far), PostgresOffice(config.database, clock, offload)
 
 
 def _resolver(dns: Dns, network: Network, clock: SystemClock) -> StubResolver:

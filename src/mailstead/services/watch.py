@@ -7,7 +7,7 @@ other processes over the bus; each then reads what changed by itself.
 from collections.abc import Callable, Iterable
 
 from mailstead.model.numbers import MailboxId
-from mailstead.model.world import Bus
+from mailstead.model.world import ALL, Bus
 
 QUEUE = b"queue"
 
@@ -58,8 +58,11 @@ class Watch:
 
     def _hear(self, topic: bytes) -> None:
         kind, _, number = topic.partition(b" ")
-        if kind == QUEUE:
+        if kind in (QUEUE, ALL):
             for watcher in list(self._queue_watchers):
                 watcher()
+        if kind == ALL:
+            for watched in list(self._watchers):
+                self._call(watched)
         elif kind == b"mailbox" and number.isdigit():
             self._call(MailboxId(int(number)))

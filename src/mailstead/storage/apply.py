@@ -70,6 +70,7 @@ class _Mailbox(msgspec.Struct):
 def apply_plans(tx: Tx, plans: Sequence[Plan]) -> list[Applied | Exception]:
     """What came of each plan, in order; the exception of a plan that cannot be done."""
     batch = _Batch(tx)
+    batch.load(plans)
     results = [batch.take(plan) for plan in plans]
     batch.write()
     return results
@@ -82,6 +83,14 @@ class _Batch:
         self.accounts: dict[int, _Account] = {}
         self.mailboxes: dict[int, _Mailbox] = {}
         self.rows: dict[str, list[dict[str, Any]]] = {}
+
+    def load(self, plans: Sequence[Plan]) -> None:
+        """The counters that the plans change, locked."""
+        appends = [step for plan in plans for step in plan.steps if isinstance(step, Append)]
+        accounts = {step.account for step in appends}
+        self.accounts = {row[0]: _Account(*row[1:]) for row in self.tx.lock(_ACCOUNTS, accounts)}
+        mailboxes = {step.mailbox for step in appends}
+        self.mailboxes = {row[0]: _Mailbox(*row[1:]) for row in self.tx.lock(_MAILBOXES, mailboxes)}
 
     def take(self, plan: Plan) -> Applied | Exception:
         """Check the plan and collect its rows, or give back why it cannot be done."""
@@ -115,25 +124,13 @@ class _Batch:
     def _mailbox(self, mailbox: int) -> _Mailbox:
         found = self.mailboxes.get(mailbox)
         if found is None:
-            row = self.tx.row(
-                "SELECT account, name, uidvalidity, uidnext, modseq, messages, unseen, deleted,"
-                " size FROM mailbox WHERE id = :id",
-                id=mailbox,
-            )
-            if row is None:
-                raise Refusal("the mailbox is gone", "TRYCREATE")
-            found = self.mailboxes[mailbox] = _Mailbox(*row)
+            raise Refusal("the mailbox is gone", "TRYCREATE")
         return found
 
     def _account(self, account: int) -> _Account:
         found = self.accounts.get(account)
         if found is None:
-            row = self.tx.row(
-                "SELECT login, quota, used, emails, modseq FROM account WHERE id = :id", id=account
-            )
-            if row is None:
-                raise Refusal("the account is gone", "NONEXISTENT")
-            found = self.accounts[account] = _Account(*row)
+            raise Refusal("the account is gone", "NONEXISTENT")
         return found
 
     # ------------------------------------------------------------------ rows
@@ -313,14 +310,16 @@ class _Batch:
 
     def write(self) -> None:
         """All rows and counters into the database."""
-        for table, sql in _INSERT.items():
-            if rows := self.rows.get(table):
-                self.tx.many(sql, rows)
-        queue.release(self.tx, self.rows.get("release", []))
-        queue.postpone(self.tx, self.rows.get("postpone", []))
-        self.tx.many(_MAILBOX, (_counters(id_, row) for id_, row in self.mailboxes.items()))
-        self.tx.many(_ACCOUNT, (_usage(id_, row) for id_, row in self.accounts.items()))
-        self.tx.many(_KEYWORD, self._new_keywords())
+        if released := self.rows.get("release"):
+            queue.release(self.tx, [row["id"] for row in released])
+        with self.tx.together():
+            for table, sql in _INSERT.items():
+                if rows := self.rows.get(table):
+                    self.tx.many(sql, rows)
+            queue.postpone(self.tx, self.rows.get("postpone", []))
+            self.tx.many(_MAILBOX, [_counters(id_, row) for id_, row in self.mailboxes.items()])
+            self.tx.many(_ACCOUNT, [_usage(id_, row) for id_, row in self.accounts.items()])
+            self.tx.many(_KEYWORD, self._new_keywords())
 
     def _new_keywords(self) -> list[dict[str, Any]]:
         return [
@@ -346,6 +345,11 @@ def _usage(account: int, row: _Account) -> dict[str, Any]:
     return {"id": AccountId(account), "used": row.used, "emails": row.emails, "modseq": row.modseq}
 
 
+_ACCOUNTS = "SELECT id, login, quota, used, emails, modseq FROM account WHERE id = :id"
+_MAILBOXES = (
+    "SELECT id, account, name, uidvalidity, uidnext, modseq, messages, unseen, deleted, size"
+    " FROM mailbox WHERE id = :id"
+)
 _MAILBOX = (
     "UPDATE mailbox SET uidnext = :uidnext, modseq = :modseq, messages = :messages,"
     " unseen = :unseen, deleted = :deleted, size = :size WHERE id = :id"

@@ -6,7 +6,6 @@ nothing here deletes what might be somebody's mail.
 
 from typing import Any
 
-import apsw
 import msgspec
 
 from mailstead.model.flags import DELETED, SEEN
@@ -73,8 +72,8 @@ RULES = (
     Rule(
         "a mailbox's counters differ from its messages",
         "SELECT mailbox.id, name FROM mailbox LEFT JOIN (SELECT mailbox, count(*) AS n,"
-        " sum(size) AS octets, sum(flags & :seen = 0) AS fresh,"
-        " sum(flags & :deleted != 0) AS gone,"
+        " sum(size) AS octets, count(*) FILTER (WHERE flags & :seen = 0) AS fresh,"
+        " count(*) FILTER (WHERE flags & :deleted != 0) AS gone,"
         " max(uid) AS top, max(modseq) AS latest FROM placement GROUP BY mailbox) AS real"
         " ON real.mailbox = mailbox.id WHERE messages != coalesce(n, 0)"
         " OR mailbox.size != coalesce(octets, 0) OR mailbox.unseen != coalesce(fresh, 0)"
@@ -155,7 +154,7 @@ def broken(tx: Tx) -> list[str]:
     for rule in RULES:
         try:
             rows = _run(tx, rule.sql)
-        except apsw.Error as error:
+        except tx.errors as error:
             found.append(f"the database cannot be read to find out if {rule.meaning}: {error}")
             continue
         if rows:
@@ -184,10 +183,9 @@ def _run(tx: Tx, sql: str, **more: int) -> list[tuple[Any, ...]]:
 def integrity(tx: Tx) -> list[str]:
     """What the database itself finds wrong with its file."""
     try:
-        found = [str(row[0]) for row in tx.rows("PRAGMA integrity_check")]
-    except apsw.Error as error:
+        return [f"the database is damaged: {text}" for text in tx.damage()]
+    except tx.errors as error:
         return [f"the database cannot be read: {error}"]
-    return [] if found == ["ok"] else [f"the database is damaged: {text}" for text in found]
 
 
 def count_packed(tx: Tx) -> int:

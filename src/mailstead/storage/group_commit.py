@@ -1,26 +1,24 @@
 """Group commit: everything that queued while the last commit was syncing goes into the next one.
 
-Plans are short and hot: their rows are written in the loop's own thread, and only the commit, which
-waits for the disk, is handed to the writer thread. (Rows written on a thread of their own fight
-the loop for the interpreter at every statement: half the rate.) Other writes run on the thread.
+Plans are short and hot: on SQLite their rows are written in the loop's own thread, and only the
+commit, which waits for the disk, is handed to the writer thread. (Rows written on a thread of their
+own fight the loop for the interpreter at every statement: half the rate.) All else runs there.
 Holds: one transaction at a time; if a batch fails, each unit gets a transaction of its own, so
 that a unit that cannot be done costs nobody else; nobody is told before the commit.
 """
 
 import asyncio
+import itertools
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import apsw
+from typing import Any, Protocol
 
 from mailstead.storage import journal
 from mailstead.storage.apply import apply_plans
 from mailstead.storage.plan import JournalRow, Plan
-from mailstead.storage.sqlite_tx import FairLock, SqliteTx, failure_of
 from mailstead.storage.store import Tx
 
 BATCH_LIMIT = 100  # units of work in one commit: some 5 ms of the loop's time
@@ -29,6 +27,62 @@ NOTES_LIMIT = 10_000  # beyond, notes are dropped: nobody was promised them
 
 Work = Plan | Callable[[Tx], Any]
 Measure = Callable[[int, float], None]  # told of each transaction: units of work, seconds
+
+
+def unmeasured(units: int, seconds: float) -> None:
+    """Measures nothing."""
+
+
+class WriterTx(Tx, Protocol):
+    """A transaction that writes."""
+
+    def keep_sequences(self) -> None:
+        """Write down which ids are taken; belongs right before the commit."""
+        ...
+
+
+class Writer(Protocol):
+    """The writing side of a database: one transaction at a time."""
+
+    @property
+    def tx(self) -> WriterTx: ...
+
+    @property
+    def in_loop(self) -> bool:
+        """Whether the rows of plans may be written in the loop's own thread."""
+        ...
+
+    def kind(self, work: Work) -> str:
+        """Which transaction the work needs; only work of one kind shares one."""
+        ...
+
+    def try_begin(self) -> bool:
+        """Begin, if that waits for nobody."""
+        ...
+
+    def begin(self, kind: str) -> None:
+        """Begin; may wait."""
+        ...
+
+    def alone(self, work: Callable[[Tx], Any]) -> Any:
+        """What came of the work; if it raises something of ours, only it is undone."""
+        ...
+
+    def commit(self) -> None:
+        """On disk when it comes back."""
+        ...
+
+    def rollback(self) -> None:
+        """Forget what was not committed."""
+        ...
+
+    def worth_another(self, error: BaseException, tries: int) -> bool:
+        """Whether the whole transaction is to run again."""
+        ...
+
+    def failure_of(self, error: Exception) -> Exception:
+        """What the house is told."""
+        ...
 
 
 class Unit:
@@ -44,8 +98,8 @@ class Unit:
 class GroupCommit:
     """The one writer of a process."""
 
-    def __init__(self, tx: SqliteTx, lock: FairLock, threads: bool, measure: Measure) -> None:
-        self._tx, self._lock, self._measure = tx, lock, measure
+    def __init__(self, writer: Writer, threads: bool, measure: Measure) -> None:
+        self._writer, self._measure = writer, measure
         self._began = 0.0
         self._waiting: deque[Unit] = deque()
         self._notes: list[JournalRow] = []
@@ -92,13 +146,29 @@ class GroupCommit:
     # ------------------------------------------------------------------ in the loop
 
     def _next_batch(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_LIMIT))]
+        batch = self._take_batch()
         notes, self._notes = self._notes, []
         self._began = time.perf_counter()
-        if all(isinstance(unit.work, Plan) for unit in batch) and self._lock.try_enter():
+        here = self._writer.in_loop and all(isinstance(unit.work, Plan) for unit in batch)
+        if here and self._begin_here():
             self._write_here(loop, batch, notes)
         else:
             self._do(loop, lambda: self._commit_alone(batch, notes), batch)
+
+    def _take_batch(self) -> list[Unit]:
+        """What waits, as long as it may share a transaction."""
+        waiting, kind_of = self._waiting, self._writer.kind
+        kind = kind_of(waiting[0].work)
+        batch = [waiting.popleft()]
+        while waiting and len(batch) < BATCH_LIMIT and kind_of(waiting[0].work) == kind:
+            batch.append(waiting.popleft())
+        return batch
+
+    def _begin_here(self) -> bool:
+        try:
+            return self._writer.try_begin()
+        except Exception:  # noqa: BLE001 tried again on the thread, and told then
+            return False
 
     def _write_here(
         self, loop: asyncio.AbstractEventLoop, batch: list[Unit], notes: list[JournalRow]
@@ -107,8 +177,7 @@ class GroupCommit:
         try:
             self._write(batch, notes)
         except Exception:  # noqa: BLE001 tried again one by one, and told then
-            self._tx.rollback()
-            self._lock.__exit__()
+            self._writer.rollback()
             self._do(loop, lambda: self._one_by_one(batch), batch)
         else:
             self._do(loop, lambda: self._finish(batch), batch)
@@ -145,13 +214,10 @@ class GroupCommit:
     def _finish(self, batch: list[Unit]) -> None:
         """Commit what was written in the loop."""
         try:
-            self._tx.commit()
+            self._writer.commit()
         except Exception:  # noqa: BLE001
-            self._tx.rollback()
-            self._lock.__exit__()
+            self._writer.rollback()
             self._one_by_one(batch)
-        else:
-            self._lock.__exit__()
 
     def _commit_alone(self, batch: list[Unit], notes: list[JournalRow]) -> None:
         """The whole transaction here."""
@@ -165,44 +231,36 @@ class GroupCommit:
             try:
                 self._transact([unit], [])
             except Exception as error:  # noqa: BLE001 handed to whoever asked for the work
-                unit.result = failure_of(error)
+                unit.result = self._writer.failure_of(error)
 
     def _transact(self, batch: Sequence[Unit], notes: Sequence[JournalRow]) -> None:
-        with self._lock:
+        """The batch in a transaction; again, while it only was in somebody's way."""
+        kind = self._writer.kind(batch[0].work)
+        for tries in itertools.count(1):
+            self._writer.begin(kind)
             try:
                 self._write(batch, notes)
-                self._tx.commit()
-            except BaseException:
-                self._tx.rollback()
-                raise
+                self._writer.commit()
+            except BaseException as error:
+                self._writer.rollback()
+                if not self._writer.worth_another(error, tries):
+                    raise
+            else:
+                return
 
     # ------------------------------------------------------------------ rows
 
     def _write(self, batch: Sequence[Unit], notes: Sequence[JournalRow]) -> None:
-        self._tx.connection.execute("BEGIN IMMEDIATE")
-        self._tx.begin()
+        tx = self._writer.tx
         plans = [unit.work for unit in batch if isinstance(unit.work, Plan)]
-        results = iter(apply_plans(self._tx, plans))
+        results = iter(apply_plans(tx, plans) if plans else ())
         for unit in batch:
             if isinstance(unit.work, Plan):
                 unit.result = next(results)
             else:
-                unit.result = self._in_savepoint(unit.work)
-        journal.add(self._tx, notes)
-        self._tx.keep_sequences()
-
-    def _in_savepoint(self, work: Callable[[Tx], Any]) -> Any:
-        connection = self._tx.connection
-        connection.execute("SAVEPOINT unit")
-        try:
-            result = work(self._tx)
-        except apsw.Error:
-            raise
-        except Exception as error:  # noqa: BLE001 handed to whoever asked for the work
-            connection.execute("ROLLBACK TO unit")
-            result = error
-        connection.execute("RELEASE unit")
-        return result
+                unit.result = self._writer.alone(unit.work)
+        journal.add(tx, notes)
+        tx.keep_sequences()
 
 
 def _nothing(tx: Tx) -> None:

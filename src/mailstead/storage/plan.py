@@ -142,6 +142,13 @@ class Plan(msgspec.Struct, frozen=True):
     arrival: bool = False
     rows: tuple[JournalRow, ...] = ()  # of other messages that this unit of work touches
 
+    @property
+    def only_adds(self) -> bool:
+        """Whether it only adds a message that nobody else knows of yet."""
+        if isinstance(self.body, StoredBody):
+            return False
+        return all(isinstance(step, Append | Enqueue) for step in self.steps)
+
 
 class Appended(msgspec.Struct, frozen=True):
     """Where an Append came to lie."""

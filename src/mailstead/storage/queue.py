@@ -5,7 +5,7 @@ remote may see a message twice, never not at all.
 Holds: a recipient leaves the queue only in the transaction that records its outcome.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -254,20 +254,16 @@ def postpone(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def release(tx: Tx, rows: Iterable[dict[str, Any]]) -> None:
+def release(tx: Tx, ids: Sequence[QueueId]) -> None:
     """Take recipients out of the queue, and messages that have none left."""
-    gone = (
-        tx.value("DELETE FROM queue WHERE id = :id RETURNING outgoing", id=row["id"])
-        for row in rows
+    gone = tx.each("DELETE FROM queue WHERE id = :id RETURNING outgoing", ids)
+    rows = tx.each(
+        "DELETE FROM outgoing WHERE id = :id AND NOT EXISTS"
+        " (SELECT 1 FROM queue WHERE queue.outgoing = outgoing.id) RETURNING blob, body_size",
+        sorted({outgoing for (outgoing,) in gone}),
     )
-    for outgoing in sorted({outgoing for outgoing in gone if outgoing is not None}):
-        row = tx.row(
-            "DELETE FROM outgoing WHERE id = :id"
-            " AND NOT EXISTS (SELECT 1 FROM queue WHERE outgoing = :id) RETURNING blob, body_size",
-            id=outgoing,
-        )
-        if row is not None:
-            blobs.drop_unused(tx, StoredBody(BlobId(row[0]), row[1]))
+    for blob, size in rows:
+        blobs.drop_unused(tx, StoredBody(BlobId(blob), size))
 
 
 # ---------------------------------------------------------------------- for operators

@@ -17,11 +17,17 @@ import apsw
 
 from mailstead.model.world import Clock
 from mailstead.storage import dialect, reading, schema
-from mailstead.storage.group_commit import GroupCommit, Measure
+from mailstead.storage.group_commit import GroupCommit, Measure, unmeasured
 from mailstead.storage.packfile import Known, NotHere, PackFolder, PackGone, Packs, Place
 from mailstead.storage.packs import PACKS
 from mailstead.storage.plan import Applied, JournalRow, Plan
-from mailstead.storage.sqlite_tx import FairLock, SqliteTx, check_version, connect, failure_of
+from mailstead.storage.sqlite_tx import (
+    SqliteTx,
+    SqliteWriter,
+    check_version,
+    connect,
+    failure_of,
+)
 from mailstead.storage.store import Tx
 
 T = TypeVar("T")
@@ -39,16 +45,15 @@ class SqliteStore:
         clock: Clock,
         threads: bool = True,
         vfs: str | None = None,
-        measure: Measure = lambda units, seconds: None,
+        measure: Measure = unmeasured,
         packs: Packs | None = None,
     ) -> None:
         check_version()
         self.path, self.clock, self.vfs = path, clock, vfs
         self.packs = packs or PackFolder(path.parent / PACKS)
-        self._lock = FairLock(path)
-        self._writer = self._connect(writer=True)
+        self._writer = SqliteWriter(self._connect(writer=True), path)
         self._migrate()
-        self._commits = GroupCommit(self._writer, self._lock, threads, measure)
+        self._commits = GroupCommit(self._writer, threads, measure)
         self._quick = self._connect(writer=False)
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(READERS, "reader") if threads else None
@@ -87,7 +92,6 @@ class SqliteStore:
             await asyncio.get_running_loop().run_in_executor(None, self._close_readers)
         self._quick.close()
         self._writer.close()
-        self._lock.close()
 
     def _connect(self, writer: bool) -> SqliteTx:
         connection = connect(self.path, self.vfs, writer)
@@ -127,14 +131,13 @@ class SqliteStore:
         self._pool.shutdown(wait=True)
 
     def _migrate(self) -> None:
-        with self._lock:
-            try:
-                self._writer.connection.execute("BEGIN IMMEDIATE")
-                schema.migrate(self._writer, dialect.SQLITE)
-                self._writer.commit()
-            except BaseException:
-                self._writer.rollback()
-                raise
+        self._writer.begin("")
+        try:
+            schema.migrate(self._writer.tx, dialect.SQLITE)
+            self._writer.commit()
+        except BaseException:
+            self._writer.rollback()
+            raise
 
 
 def _read(tx: SqliteTx, work: Callable[[Tx], T], known: Known) -> T:

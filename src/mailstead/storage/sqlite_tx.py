@@ -6,8 +6,8 @@ by this line). No mmap: a truncated file must be an error, not a signal.
 
 import fcntl
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,26 @@ class SqliteTx:
     def many(self, sql: str, values: Iterable[dict[str, Any]]) -> None:
         """Do it for each of the dicts."""
         self.connection.executemany(sql, values)
+
+    errors: type[Exception] = apsw.Error
+
+    def damage(self) -> list[str]:
+        """What SQLite finds wrong with its file."""
+        found = [str(row[0]) for row in self.rows("PRAGMA integrity_check")]
+        return [] if found == ["ok"] else found
+
+    def each(self, sql: str, ids: Collection[int]) -> list[tuple[Any, ...]]:
+        """The rows of a statement about `id = :id`, for all of the ids."""
+        execute = self.connection.execute
+        return [row for id_ in ids for row in execute(sql, {"id": id_}).fetchall()]
+
+    def lock(self, sql: str, ids: Collection[int]) -> list[tuple[Any, ...]]:
+        """The same; there is only one writer."""
+        return self.each(sql, ids)
+
+    def together(self) -> AbstractContextManager[None]:
+        """Nothing travels here."""
+        return nullcontext()
 
     def allocate(self, name: str, count: int = 1) -> int:
         """The first of so many consecutive ids that nobody has had before."""
@@ -153,6 +173,76 @@ class FairLock:
         """Let go of the files."""
         os.close(self._gate)
         os.close(self._main)
+
+
+class SqliteWriter:
+    """The one writing connection of a process, as group commit uses it."""
+
+    in_loop = True  # rows are memory until the commit: they may be written in the loop's thread
+
+    def __init__(self, tx: SqliteTx, path: Path) -> None:
+        self.tx, self._lock = tx, FairLock(path)
+
+    def kind(self, work: object) -> str:
+        """All work may share a transaction."""
+        return ""
+
+    def try_begin(self) -> bool:
+        """Begin, if that waits for nobody."""
+        if not self._lock.try_enter():
+            return False
+        self._begin()
+        return True
+
+    def begin(self, kind: str) -> None:
+        """Begin; waits for other processes."""
+        self._lock.__enter__()
+        self._begin()
+
+    def _begin(self) -> None:
+        try:
+            self.tx.connection.execute("BEGIN IMMEDIATE")
+            self.tx.begin()
+        except BaseException:
+            self.rollback()
+            raise
+
+    def alone(self, work: Callable[[SqliteTx], Any]) -> Any:
+        """What came of the work; if it raises something of ours, only it is undone."""
+        connection = self.tx.connection
+        connection.execute("SAVEPOINT unit")
+        try:
+            result = work(self.tx)
+        except apsw.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 handed to whoever asked for the work
+            connection.execute("ROLLBACK TO unit")
+            result = error
+        connection.execute("RELEASE unit")
+        return result
+
+    def commit(self) -> None:
+        """On disk when it comes back."""
+        self.tx.commit()
+        self._lock.__exit__()
+
+    def rollback(self) -> None:
+        """Forget what was not committed, and let others write."""
+        self.tx.rollback()
+        self._lock.__exit__()
+
+    def worth_another(self, error: BaseException, tries: int) -> bool:
+        """Nothing gets better by itself: who writes has the lock."""
+        return False
+
+    def failure_of(self, error: Exception) -> Exception:
+        """What the house is told."""
+        return failure_of(error)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.tx.close()
+        self._lock.close()
 
 
 def failure_of(error: Exception) -> Exception:

@@ -6,7 +6,8 @@ Holds: what `write` and `apply` gave back is on disk; the commit is the only dur
 Whatever the database cannot do for now (full disk, busy) is a TemporaryFailure.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -55,6 +56,27 @@ class Tx(Protocol):
 
     def many(self, sql: str, values: Iterable[dict[str, Any]]) -> None:
         """Do it for each of the dicts."""
+        ...
+
+    @property
+    def errors(self) -> type[Exception]:
+        """What the database raises."""
+        ...
+
+    def damage(self) -> list[str]:
+        """What the database itself finds wrong with its files, if it can look."""
+        ...
+
+    def each(self, sql: str, ids: Collection[int]) -> list[tuple[Any, ...]]:
+        """The rows of a statement about `id = :id`, for all of the ids, in no order."""
+        ...
+
+    def lock(self, sql: str, ids: Collection[int]) -> list[tuple[Any, ...]]:
+        """The same of a SELECT; nobody else changes these rows until the end."""
+        ...
+
+    def together(self) -> AbstractContextManager[None]:
+        """Statements in the block whose answers nobody looks at may travel together."""
         ...
 
     def allocate(self, name: str, count: int = 1) -> int:

@@ -10,7 +10,7 @@ async with SimulatedWorld(folder) as world:
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from mailstead.model.reply import Reply
 from mailstead.model.world import World
 from mailstead.server.config import Config, Limits, Listen
 from mailstead.server.listeners import Serve, behind_proxies
-from mailstead.server.wiring import House, build
+from mailstead.server.wiring import House, build, open_packs, open_store
 from mailstead.services.accounts import hash_password
 from mailstead.services.inbound.visit import Role
 from mailstead.services.limits import parse_networks
@@ -35,7 +35,7 @@ from mailstead.sessions.imap import state as imap_state
 from mailstead.storage import accounts, blobs, mailboxes, messages
 from mailstead.storage.plan import StoredBody
 from mailstead.storage.sqlite import SqliteStore
-from mailstead.storage.store import Tx
+from mailstead.storage.store import Store, Tx
 from mailstead.testing.clock import InlineOffload, LocalBus, SeededRandom, SimulatedClock
 from mailstead.testing.network import SimulatedNetwork
 from mailstead.testing.smtp import SmtpClient
@@ -67,8 +67,10 @@ class Filed(msgspec.Struct, frozen=True):
 class SimulatedWorld:
     """Clock, chance, DNS and network of a simulation, and the houses in it."""
 
-    def __init__(self, folder: Path, seed: int = 1) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, seed: int = 1, database: Callable[[str], str] = lambda domain: ""
+    ) -> None:
+        self.folder, self.database = folder, database  # URL for a domain's house; "": a file
         self.zone = Zone()
         self.network = SimulatedNetwork()
         self.clock = SimulatedClock(asyncio.get_running_loop())
@@ -123,7 +125,8 @@ class SimulatedHouse:
         self.folder.mkdir(exist_ok=True)
         self.config = config or Config(
             hostname=f"mx.{domain}",
-            database=f"sqlite://{self.folder / 'mailstead.db'}",
+            database=world.database(domain) or f"sqlite://{self.folder / 'mailstead.db'}",
+            data=str(self.folder),
             listen=Listen(),
         )
         if self.config.limits == Limits():  # stories pack much into a minute
@@ -142,14 +145,20 @@ class SimulatedHouse:
             bus=LocalBus(),
             offload=InlineOffload(),
         )
-        store = SqliteStore(self.config.database_path, self.world.clock, False, self.vfs)
-        self.house: House = build(self.config, world, store, self._tell)
+        self.house: House = build(self.config, world, self._open_store(), self._tell)
         self.sending = asyncio.get_running_loop().create_task(self.house.outbound.run())
         mx, submission = smtp.Door(Role.MX), smtp.Door(Role.SUBMISSION, clear_text_login=True)
         self._listen(25, mx)
         self._listen(587, submission)
         door = imap_state.Door(clear_text_login=True)
         self._open(143, lambda stream: imap_session.serve(stream, self.house.imap, door))
+
+    def _open_store(self) -> Store:
+        """The configured one; an SQLite one may lie on a disk of the test's making."""
+        path, clock = self.config.sqlite_path, self.world.clock
+        if path is not None and self.vfs:
+            return SqliteStore(path, clock, False, self.vfs)
+        return open_store(self.config, clock, open_packs(self.config), threads=False)
 
     def _listen(self, port: int, door: smtp.Door) -> None:
         self._open(port, lambda stream: smtp.serve(stream, self.house.site, door))
