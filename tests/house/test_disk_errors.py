@@ -10,7 +10,8 @@ import pytest
 
 from mailstead.server.config import Config
 from mailstead.testing.disk import SimulatedDisk
-from mailstead.testing.house import SimulatedHouse, SimulatedWorld
+from mailstead.testing.house import PASSWORD, SimulatedHouse, SimulatedWorld
+from mailstead.testing.imap import ImapClient
 from mailstead.testing.invariants import broken
 
 CALLS_LIMIT = 500
@@ -51,4 +52,26 @@ async def test_every_call_may_fail(
     assert [subject for subject in subjects if subject in kept] == kept
     assert len(subjects) == len(kept)  # what was put off is not there either
     assert await house.house.store.read(broken) == []
+    await house.stop()
+
+
+@pytest.mark.rfc("3501 section 6.4.5")
+async def test_mail_can_be_read_while_the_disk_is_full(
+    world: SimulatedWorld, tmp_path: Path
+) -> None:
+    disk = SimulatedDisk("full-while-reading")
+    config = Config(hostname="mx.example.org", database=f"sqlite://{tmp_path / 'mailstead.db'}")
+    house = SimulatedHouse(world, "example.org", "203.0.113.25", config, disk.vfs_name)
+    await house.start()
+    await house.populate(["alice"], {})
+    assert (await house.receive("x@example.net", "alice@example.org", "Hello", "a body")).ok
+    async with ImapClient(world.network, house.address) as client:
+        await client.log_in("alice@example.org", PASSWORD)
+        disk.failure, disk.failures, disk.fail_at = apsw.FullError, 1000, disk.operations + 1
+        text, done = await client.command("FETCH 1 BODY[TEXT]")
+        assert (b"a body" in text, done) == (True, b"OK FETCH completed")
+        disk.fail_at = 0
+        text, seen, _ = await client.command("FETCH 1 BODY[TEXT]")
+        assert b"a body" in text
+        assert b"\\Seen" in seen  # nothing to write is lost: the next time it is
     await house.stop()

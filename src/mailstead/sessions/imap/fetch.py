@@ -8,6 +8,7 @@ section 4.1.2).
 import asyncio
 from collections.abc import Sequence
 
+from mailstead.model.errors import TemporaryFailure
 from mailstead.model.flags import RETRIEVED, SEEN
 from mailstead.protocol.imap import commands
 from mailstead.protocol.imap.fetch import Attribute, Section, Text
@@ -15,7 +16,7 @@ from mailstead.services.mailboxes.reading import Page
 from mailstead.services.mailboxes.service import Retriever
 from mailstead.sessions.imap.items import Format, Piece, Rows, compile_items, printable
 from mailstead.sessions.imap.sections import Extent
-from mailstead.sessions.imap.state import Session
+from mailstead.sessions.imap.state import Session, log
 from mailstead.sessions.imap.store import change_flags, tell_flags
 from mailstead.sessions.imap.sync import cut, to_spans
 from mailstead.storage.blobs import PART_SIZE
@@ -146,8 +147,16 @@ async def _note(
     flags = session.selected.contents.flags
     unseen = [i for start, stop in found for i in range(start, stop) if not flags[i] & SEEN]
     if unseen:
+        await _mark_seen(session, unseen, command.uid or Attribute.UID in command.items)
+
+
+async def _mark_seen(session: Session, unseen: Sequence[int], uid: bool) -> None:
+    try:
         changed, _ = await change_flags(session, to_spans(unseen), "add", SEEN, "")
-        await tell_flags(session, changed, command.uid or Attribute.UID in command.items)
+    except TemporaryFailure as failure:  # on a full disk mail can still be read
+        log.warning("what %s reads stays unseen: %s", session.stream.peer, failure.reason)
+        return
+    await tell_flags(session, changed, uid)
 
 
 def _mark_retrieved(session: Session, found: Sequence[tuple[int, int]]) -> None:
