@@ -7,6 +7,7 @@ obstore is an optional dependency: nothing else here imports it, and only when a
 """
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,8 @@ LIST_LIMIT = 1_000_000  # objects
 FAILURES = 3  # in a row, and calls fail at once
 PAUSE = 10.0  # seconds until the next that may find out whether the store is back
 CACHE_LIMIT = 1024**3
+
+_CODE = re.compile("<Code>[A-Za-z]{1,60}</Code>")
 
 log = logging.getLogger("mailstead.objects")
 
@@ -165,8 +168,7 @@ class Bucket:
                 self._breaker.answered()
                 raise Absent from None
             self._breaker.failed()
-            why = str(error).partition("\n")[0][:300]
-            raise TemporaryFailure(f"{self.url} cannot be used: {why}") from None
+            raise TemporaryFailure(f"{self.url} cannot be used: {_why(error)}") from None
         self._breaker.answered()
 
 
@@ -176,6 +178,12 @@ def _is_absent(error: Exception) -> bool:
     if isinstance(error, FileNotFoundError):
         return "NoSuchKey" in text or "performing HEAD" in text  # HEAD has no room for a code
     return "status code: 416" in text
+
+
+def _why(error: Exception) -> str:
+    """What the client says in its first line, and the code of the store's own answer."""
+    code = _CODE.search(text := str(error))
+    return text.partition("\n")[0][:300] + (f" {code[0]}" if code else "")
 
 
 def _store(settings: ObjectStoreSettings, patience: Patience, limit: timedelta) -> "S3Store":

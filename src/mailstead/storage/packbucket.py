@@ -130,15 +130,17 @@ class PackBucket:
 
     def _bring(self, wanted: Collection[Block]) -> dict[Block, bytes]:
         """The blocks, each from the cache, or from whoever is fetching it, or from the bucket."""
+        ours, theirs = self._flights.claim(wanted)
         found: dict[Block, bytes] = {}
-        for block in wanted:
-            if (data := self._cache.read(block)) is not None:
-                found[block] = data
-        ours, theirs = self._flights.claim(block for block in wanted if block not in found)
         try:
-            for blocks in self._in_parallel(self._get_blocks, list(_neighbours(ours))):
+            # Only now the cache: what another thread has fetched is there before it lands.
+            for block in ours:
+                if (data := self._cache.read(block)) is not None:
+                    found[block] = data
+            missing = [block for block in ours if block not in found]
+            for blocks in self._in_parallel(self._get_blocks, list(_neighbours(missing))):
                 found.update(blocks)
-                self._flights.land(blocks)
+            self._flights.land(found)
         finally:
             self._flights.give_up(ours)
         for block, flight in theirs.items():
