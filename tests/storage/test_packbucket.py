@@ -18,7 +18,7 @@ from mailstead.model.flags import DELETED
 from mailstead.model.numbers import MailboxId, OrganisationId, TraceId
 from mailstead.net.clock import ThreadOffload
 from mailstead.services.checking import Checking
-from mailstead.services.packing import Packing
+from mailstead.services.packing import Packing, sweep
 from mailstead.storage import accounts, blobs, mailboxes, messages, packs
 from mailstead.storage.blobs import PART_SIZE
 from mailstead.storage.blockcache import BLOCK
@@ -27,7 +27,7 @@ from mailstead.storage.packbucket import PackBucket, open_bucket
 from mailstead.storage.packfile import DamagedBody, PackFolder, pack_name
 from mailstead.storage.plan import Append, Plan, Rendered, StoredBody
 from mailstead.storage.sqlite import SqliteStore
-from mailstead.storage.store import Tx
+from mailstead.storage.store import Tx, to_micros
 from mailstead.testing.clock import InlineOffload
 from mailstead.testing.invariants import broken
 
@@ -281,6 +281,35 @@ async def test_a_sweep_leaves_what_is_newer_or_no_pack(
     await node.close()
 
 
+async def test_a_sweep_minds_no_pack_that_another_machine_begins(
+    moto: Moto, here: ObjectStoreSettings, tmp_path: Path
+) -> None:
+    """Its number may have been reserved before."""
+    clock = Hands()
+    old = await Node(tmp_path, open_bucket(here), clock).populate()
+    new = Node(tmp_path, elsewhere(here, tmp_path), clock)
+    await new.store.write(lambda tx: tx.allocate("pack"))
+
+    class Slow:
+        """Before it looks, the other machine begins a pack, and uploads it."""
+
+        steps = 0
+
+        async def run(self, work: Callable[[], T]) -> T:
+            self.steps += 1
+            if self.steps == 1:
+                sql = "INSERT INTO pack (id, size, live, created) VALUES (1, 0, 0, :now)"
+                await new.store.write(lambda tx: tx.run(sql, now=to_micros(tx.now)))
+                with new.packs.locked():
+                    new.packs.create(1).finish()
+            return work()
+
+    assert await sweep(old.store, Slow(), old.packs) == []
+    assert moto.names(here) == [f"some/prefix/{pack_name(1)}"]
+    await old.close()
+    await new.close()
+
+
 async def test_nothing_is_listed_as_long_as_the_same_packs_are_named(
     here: ObjectStoreSettings, tmp_path: Path
 ) -> None:
@@ -299,7 +328,7 @@ async def test_nothing_is_listed_as_long_as_the_same_packs_are_named(
         await node.packing.tidy()
         assert lists == expected
     await node.packing.pack_all()
-    for expected in (2, 2):
+    for expected in (2, 2, 2):
         await node.packing.tidy()
         assert lists == expected
     await node.close()

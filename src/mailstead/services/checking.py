@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from mailstead.model.world import Clock, Offload
+from mailstead.services.packing import sweep
 from mailstead.storage import check, packs
 from mailstead.storage.packfile import Packs, pack_name
 from mailstead.storage.store import Store
@@ -101,8 +102,7 @@ class Checking:
             _, pack, start, _ = page.last
 
     async def _sweep(self) -> list[str]:
-        named = await self._store.read(packs.named)
-        return await self._offload.run(lambda: self._packs.sweep(named.packs, named.upto))
+        return await sweep(self._store, self._offload, self._packs)
 
     async def _alone(self, step: Callable[[], Awaitable[T]]) -> T:
         while True:

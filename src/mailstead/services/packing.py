@@ -80,8 +80,7 @@ class Packing:
     async def _sweep(self) -> bool:
         """Remove the packs that no row names. They were dropped in an earlier round, or a crash
         left them: who reads an older state of the store reads it again."""
-        named = await self._store.read(packs.named)
-        if gone := await self._offload.run(lambda: self._packs.sweep(named.packs, named.upto)):
+        if gone := await sweep(self._store, self._offload, self._packs):
             log.info("removed packs that nothing refers to: %s", " ".join(gone))
         return True
 
@@ -206,6 +205,17 @@ class Packing:
             )
             moved += [(place, victim) for place in new]
             start = places[-1][2] + 1
+
+
+async def sweep(store: Store, offload: Offload, where: Packs) -> list[str]:
+    """Remove the packs that no row names; what went. Call it while nobody else here does."""
+    named = await store.read(packs.named)
+    found = await offload.run(lambda: where.strays(named.packs, named.upto))
+    if found:
+        # Another machine may have begun one before it was found here: its row is there by now.
+        named = await store.read(packs.named)
+    dead = [pack for pack in found if pack not in named.packs]
+    return await offload.run(lambda: where.remove(dead))
 
 
 def choose(found: Sequence[Pack]) -> list[Pack]:

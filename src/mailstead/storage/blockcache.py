@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -113,11 +113,11 @@ class BlockCache:
         with suppress(OSError):
             self._path(block).unlink(missing_ok=True)
 
-    def drop_packs(self, dead: Callable[[int], bool]) -> None:
+    def drop_packs(self, dead: Collection[int]) -> None:
         """The blocks of dead packs are worth nothing."""
         for entry in self._scan():
             pack = entry.name.partition("-")[0]
-            if pack.isdigit() and dead(int(pack)):
+            if pack.isdigit() and int(pack) in dead:
                 self._remove(entry)
 
     def trim(self) -> None:

@@ -50,7 +50,7 @@ class PackBucket:
         self._local = PackFolder(own / "unfinished")
         self._flights = Flights()
         self._threads = ThreadPoolExecutor(THREADS, "objects")
-        self._swept: Collection[int] | None = None  # what was named when all else was gone
+        self._clean: Collection[int] | None = None  # what was named when there was no other
 
     def locked(self) -> AbstractContextManager[bool]:
         """Whether no other process of this machine makes or removes packs meanwhile."""
@@ -65,21 +65,24 @@ class PackBucket:
         """The local files of packs that nobody finished."""
         return self._local.unfinished()
 
-    def sweep(self, named: Collection[int], upto: int) -> list[str]:
-        """Remove the packs up to this one that are not named, and unfinished ones; what went.
+    def strays(self, named: Collection[int], upto: int) -> list[int]:
+        """The packs up to this one that are there, but not named.
 
-        As long as the same are named, there is nothing to list.
+        Once there were none, nothing is listed as long as the same are named.
         """
-        gone = self._local.sweep(named, upto)
-        if named == self._swept:
-            return gone
-        dead = sorted(pack for pack in self.sizes() if pack <= upto and pack not in named)
-        names = [pack_name(pack) for pack in dead]
+        if named == self._clean:
+            return []
+        found = [pack for pack in self.sizes() if pack <= upto and pack not in named]
+        self._clean = None if found else named
+        return found
+
+    def remove(self, dead: Collection[int]) -> list[str]:
+        """Remove these packs, and unfinished ones; what went."""
+        names = [pack_name(pack) for pack in sorted(dead)]
         if names:
             self._bucket.delete(names)
-        self._cache.drop_packs(lambda pack: pack <= upto and pack not in named)
-        self._swept = named
-        return names + gone
+            self._cache.drop_packs(dead)
+        return names + self._local.remove(())
 
     def create(self, pack: int) -> PackWriter:
         """A new pack: a local file until it is finished."""

@@ -86,8 +86,12 @@ class Packs(Protocol):
         """The files of packs that nobody finished."""
         ...
 
-    def sweep(self, named: Collection[int], upto: int) -> list[str]:
-        """Remove the packs up to this one that are not named, and unfinished ones; what went."""
+    def strays(self, named: Collection[int], upto: int) -> list[int]:
+        """The packs up to this one that are there, but not named."""
+        ...
+
+    def remove(self, dead: Collection[int]) -> list[str]:
+        """Remove these packs, and unfinished ones; what went."""
         ...
 
     def create(self, pack: int) -> "PackWriter":
@@ -363,9 +367,12 @@ class PackFolder:
         """The files of packs that nobody finished."""
         return sorted(path.name for path in self.path.glob("*" + _UNFINISHED))
 
-    def sweep(self, named: Collection[int], upto: int) -> list[str]:
-        """Remove the packs up to this one that are not named, and unfinished ones; what went."""
-        dead = [pack for pack in self.sizes() if pack <= upto and pack not in named]
+    def strays(self, named: Collection[int], upto: int) -> list[int]:
+        """The packs up to this one that are there, but not named."""
+        return [pack for pack in self.sizes() if pack <= upto and pack not in named]
+
+    def remove(self, dead: Collection[int]) -> list[str]:
+        """Remove these packs, and unfinished ones; what went."""
         gone = sorted([pack_name(pack) for pack in dead] + self.unfinished())
         for name in gone:
             self._files.remove(self.path / name)
