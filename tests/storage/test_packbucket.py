@@ -529,12 +529,13 @@ async def test_a_damaged_object_is_told_so(
     await node.packing.pack_all()
     octets = bytearray(moto.read(here, pack_name(1)))
     octets[250_000] ^= 1
+    assert await node.bodies() == bodies  # and so all is in the cache
+    report = await Checking(node.store, node.clock, InlineOffload(), node.packs).check(print)
+    assert report.clean
     moto.remove(here, pack_name(1))
     if how != "gone":
         moto.write(here, pack_name(1), bytes(octets if how == "turned" else octets[:250_000]))
     damaged = {"gone": [1, 2, 3], "cut": [2, 3], "turned": [2]}[how]
-    with pytest.raises(DamagedBody, match=f"part {damaged[0]} in "):
-        await node.bodies()
     report = await Checking(node.store, node.clock, InlineOffload(), node.packs).check(print)
     texts = [finding.what for finding in report.findings]
     address = f"{here.url}/{pack_name(1)}"
@@ -545,6 +546,11 @@ async def test_a_damaged_object_is_told_so(
     parts = [int(text.split()[1]) for text in texts if text.startswith("part ")]
     assert parts == damaged
     assert report.findings[-1].messages == (f"UID {damaged[-1]} in INBOX of alice@example.org",)
+    empty(here.cache)
+    await node.close()
+    node = Node(tmp_path, open_bucket(here))
+    with pytest.raises(DamagedBody, match=f"part {damaged[0]} in "):
+        await node.bodies()
     await node.packing.rewrite(await node.store.read(packs.list_all))  # told in the log, no loop
     await node.close()
 

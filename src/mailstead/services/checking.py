@@ -1,10 +1,10 @@
 """Checking the store as a whole: the database, the rules that hold in it, every pack and part.
 
-It reads while mail goes on; bodies in pages, so that no checkpoint waits for them. A repair counts
-again and removes files that nothing names; it never deletes what might be somebody's mail.
+It reads while mail goes on; bodies outside of transactions, and not through a cache. A repair
+counts again and removes files that nothing names; it never deletes what might be somebody's mail.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ import msgspec
 from mailstead.model.world import Clock, Offload
 from mailstead.services.packing import sweep
 from mailstead.storage import check, packs
-from mailstead.storage.packfile import Packs, pack_name
+from mailstead.storage.packfile import DamagedBody, Packs, Place, Unpacker, pack_name
 from mailstead.storage.store import Store
 
 T = TypeVar("T")
@@ -89,17 +89,20 @@ class Checking:
         total, read = await self._store.read(check.count_packed), 0
         findings: list[Finding] = []
         pack, start = 0, -1
-        while True:
-            page = await self._store.read(
-                lambda tx, pack=pack, start=start: check.read_parts(tx, pack, start)  # type: ignore[misc]
-            )
-            findings += [Finding(one.what, one.messages) for one in page.damage]
-            if page.last is None:
-                return read, findings
-            if (read + page.count) // PROGRESS > read // PROGRESS:
-                progress(f"{read + page.count} of {total} packed parts read ...")
-            read += page.count
-            _, pack, start, _ = page.last
+        while parts := await self._store.read(
+            lambda tx, pack=pack, start=start: check.next_parts(tx, pack, start)  # type: ignore[misc]
+        ):
+            wrong = await self._offload.run(lambda parts=parts: _read(self._packs, parts))  # type: ignore[misc]
+            for place, what in wrong:
+                damage = await self._store.read(
+                    lambda tx, place=place, what=what: check.damage_of(tx, place, what)  # type: ignore[misc]
+                )
+                findings += [Finding(damage.what, damage.messages)] if damage else []
+            if (read + len(parts)) // PROGRESS > read // PROGRESS:
+                progress(f"{read + len(parts)} of {total} packed parts read ...")
+            read += len(parts)
+            _, pack, start, _ = parts[-1][0]
+        return read, findings
 
     async def _sweep(self) -> list[str]:
         return await sweep(self._store, self._offload, self._packs)
@@ -110,6 +113,26 @@ class Checking:
                 if ours:
                     return await step()
             await self._clock.sleep(PATIENCE)
+
+
+def _read(where: Packs, parts: Sequence[tuple[Place, int]]) -> list[tuple[Place, str]]:
+    """Read these parts where they lie, not in a cache: those that are not as written, and why."""
+    try:
+        records = where.records([place for place, _ in parts])
+    except DamagedBody as damage:
+        if len(parts) == 1:
+            return [(parts[0][0], str(damage))]
+        return [wrong for part in parts for wrong in _read(where, [part])]
+    unpacker, found = Unpacker(), []
+    for (place, size), record in zip(parts, records, strict=True):
+        try:
+            octets = len(unpacker.part(place, record))
+        except DamagedBody as damage:
+            found.append((place, str(damage)))
+            continue
+        if octets != size:
+            found.append((place, f"part {place[0]} has {octets} octets instead of {size}"))
+    return found
 
 
 def _orphans(unnamed: list[int], upto: int, unfinished: list[str]) -> list[Finding]:

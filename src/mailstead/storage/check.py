@@ -194,8 +194,8 @@ def count_packed(tx: Tx) -> int:
     return number
 
 
-def read_parts(tx: Tx, pack: int, start: int) -> Read:
-    """Read the next packed parts behind this place; `last` is None behind the end."""
+def next_parts(tx: Tx, pack: int, start: int) -> list[tuple[Place, int]]:
+    """The next packed parts behind this place, (place, octets)."""
     rows = tx.rows(
         "SELECT id, pack, start, length, size FROM packed WHERE (pack, start) > (:pack, :start)"
         " ORDER BY pack, start LIMIT :limit",
@@ -203,8 +203,14 @@ def read_parts(tx: Tx, pack: int, start: int) -> Read:
         start=start,
         limit=PARTS_AT_ONCE,
     )
-    places: list[Place] = [row[:4] for row in rows]
-    sizes = [row[4] for row in rows]
+    return [(row[:4], row[4]) for row in rows]
+
+
+def read_parts(tx: Tx, pack: int, start: int) -> Read:
+    """Read the next packed parts behind this place; `last` is None behind the end."""
+    parts = next_parts(tx, pack, start)
+    places = [place for place, _ in parts]
+    sizes = [size for _, size in parts]
     last = places[-1] if places else None
     try:
         if [len(part) for part in tx.packed(places)] == sizes:
@@ -224,6 +230,12 @@ def _damage(tx: Tx, place: Place, size: int) -> Damage | None:
         what = f"part {place[0]} has {len(part)} octets instead of {size}"
         return Damage(what, _messages(tx, place[0]))
     return None
+
+
+def damage_of(tx: Tx, place: Place, what: str) -> Damage | None:
+    """The messages that lose by it, if the part still lies at this place."""
+    found = tx.rows("SELECT id, pack, start, length FROM packed WHERE id = :id", id=place[0])
+    return Damage(what, _messages(tx, place[0])) if found == [place] else None
 
 
 def _messages(tx: Tx, part: int) -> tuple[str, ...]:
