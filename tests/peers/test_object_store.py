@@ -1,7 +1,10 @@
 """Bodies in a bucket of SeaweedFS: there and back, and while it is away for a time."""
 
+import asyncio
+import imaplib
 import json
 import random
+import smtplib
 import socket
 import subprocess
 import sys
@@ -10,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -203,3 +207,88 @@ async def test_seaweedfs_goes_away_and_comes_back(seaweed: Seaweed, tmp_path: Pa
     assert await shelf.store.read(packs.newest_loose) == 0
     await shelf.check()
     await shelf.close()
+
+
+def test_a_whole_server_reads_from_seaweedfs(
+    seaweed: Seaweed, start: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Packed while it runs; without the store what is not in the cache is unavailable for now."""
+    server = start()
+    server.stop()
+    config = server.folder / "mailstead.toml"
+    keys = tmp_path / "keys"
+    keys.write_text("key\nsecret\n")
+    text = config.read_text()
+    for before, after in (
+        ('blobs = ""', 'blobs = "s3://mail/bodies"'),
+        ('"endpoint" = ""', f'"endpoint" = "http://127.0.0.1:{seaweed.s3}"'),
+        ('"credentials" = ""', f'"credentials" = "{keys}"'),
+    ):
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    config.write_text(text)
+    with (tmp_path / "serve.log").open("wb") as log:
+        program = [sys.executable, "-m", "mailstead", "--config", config, "serve"]
+        process = subprocess.Popen(program, stdout=log, stderr=log)
+    try:
+        wait_for(server.imap)
+        for number in range(3):
+            with smtplib.SMTP("127.0.0.1", server.smtp) as client:
+                text = f"From: a@b.example\r\nSubject: {number}\r\n\r\n" + "Hello!\r\n" * 200
+                client.sendmail("a@b.example", ["alice@example.test"], text)
+        pack(server.folder, seaweed)
+        with imaplib.IMAP4("127.0.0.1", server.imap) as reader:
+            reader.login("alice@example.test", "secret")
+            reader.select("INBOX")
+            seaweed.stop()
+            assert b"[UNAVAILABLE]" in failure(reader)
+            seaweed.start()
+            deadline = time.monotonic() + 20
+            while (found := reader.fetch("1:3", "(BODY.PEEK[TEXT])"))[0] != "OK":
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            bodies = [one[1] for one in found[1] if isinstance(one, tuple)]
+            assert bodies == [b"Hello!\r\n" * 200] * 3
+        assert "The store is whole" in server.mailstead("fsck")
+    finally:
+        process.terminate()
+        code = process.wait(20)
+    assert code == 0, (tmp_path / "serve.log").read_text()
+
+
+def failure(reader: imaplib.IMAP4) -> bytes:
+    """What the server says when it cannot give a body."""
+    status, (text, *_) = reader.fetch("1:3", "(BODY.PEEK[TEXT])")
+    assert status == "NO"
+    assert isinstance(text, bytes)
+    return text
+
+
+def pack(folder: Path, seaweed: Seaweed) -> None:
+    """Pack all that the server has, however young."""
+
+    async def story() -> None:
+        bucket = Bucket(seaweed.settings(folder / "cache"))
+        where = PackBucket(bucket, folder / "cache", 2**30)
+        store = SqliteStore(folder / "mailstead.db", SystemClock(), packs=where)
+        offload = ThreadOffload()
+        await Packing(store, SystemClock(), offload, where).pack_all()
+        assert await store.read(packs.newest_loose) == 0
+        where.close()
+        await store.close()
+        offload.close()
+
+    asyncio.run(story())
+
+
+def wait_for(port: int) -> None:
+    """Until somebody listens there."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        else:
+            return
