@@ -5,6 +5,7 @@ Only charsets of the written-out list are ever handed to the codecs machinery, w
 import, and would remember for ever, any name that a peer makes up.
 """
 
+import functools
 import re
 from encodings.aliases import aliases
 
@@ -83,8 +84,11 @@ def decode_text(data: bytes, charset: str) -> str:
 
 
 def _codec(charset: str) -> str | None:
-    if len(charset) > _NAME_LIMIT:
-        return None
+    return None if len(charset) > _NAME_LIMIT else _codec_of(charset)
+
+
+@functools.lru_cache(maxsize=256)
+def _codec_of(charset: str) -> str | None:
     return _CODEC_OF.get(_MARKS.sub("_", charset.strip().lower()).strip("_"))
 
 

@@ -148,6 +148,8 @@ def _words(data: bytes) -> list[bytes]:
 def decode(value: bytes) -> str:
     """The value as people read it: encoded words (RFC 2047), raw UTF-8 (RFC 6532), else Latin."""
     if b"=?" not in value:
+        if value.isascii() and b"\0" not in value:
+            return value.decode("ascii")
         return decode_text(value, "utf-8")
     text: list[str] = []
     waiting: list[bytes] = []

@@ -4,15 +4,14 @@ No content of a message and no password is ever in a line, for none is ever in a
 are. journald or the container's log keeps them.
 """
 
+import json
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import TextIO
-
-import msgspec
-import structlog
 
 from mailstead.model.entries import (
     AnyEntry,
@@ -26,29 +25,21 @@ from mailstead.model.entries import (
 from mailstead.model.numbers import TraceId
 
 # Told by `message explain`; in the log they would only repeat what stands beside them.
+_INFO, _WARNING = (logging.INFO, "info"), (logging.WARNING, "warning")
 _QUIET = (Connected, Resolved, Completed)
 
 
 def configure(stream: TextIO = sys.stderr, level: int = logging.INFO) -> "Log":
     """Log lines to a stream; also those of the standard library's loggers."""
     logging.basicConfig(stream=stream, level=level, format="%(levelname)s %(name)s %(message)s")
-    logger = structlog.wrap_logger(
-        structlog.WriteLogger(stream),
-        processors=[
-            structlog.processors.LogfmtRenderer(
-                key_order=["level", "what", "id"], drop_missing=True
-            )
-        ],
-        wrapper_class=structlog.BoundLogger,
-    )
-    return Log(logger, level)
+    return Log(stream, level)
 
 
 class Log:
     """Prints entries."""
 
-    def __init__(self, logger: structlog.BoundLogger, least: int) -> None:
-        self._logger, self._least = logger, least
+    def __init__(self, stream: TextIO, least: int) -> None:
+        self._stream, self._least = stream, least
 
     def tell(self, trace: TraceId, entries: Sequence[AnyEntry]) -> None:
         """One line for each entry that somebody may look for, if the log can be written.
@@ -59,11 +50,16 @@ class Log:
             self._tell(trace, entries)
 
     def _tell(self, trace: TraceId, entries: Sequence[AnyEntry]) -> None:
+        """All lines at once: what one commit tells of costs one write."""
+        lines = []
         for entry in entries:
-            level = logging.WARNING if _warns(entry) else logging.INFO
+            level, name = _WARNING if _warns(entry) else _INFO
             if level >= self._least and not isinstance(entry, _QUIET):
-                name = logging.getLevelName(level).lower()
-                self._logger.info(None, level=name, **_line(trace, entry))
+                lines.append(_line(name, trace, entry))
+        if lines:
+            lines.append("")
+            self._stream.write("\n".join(lines))
+            self._stream.flush()
 
 
 def _warns(entry: AnyEntry) -> bool:
@@ -72,24 +68,37 @@ def _warns(entry: AnyEntry) -> bool:
     )
 
 
-def _line(trace: TraceId, entry: AnyEntry) -> dict[str, object]:
-    line: dict[str, object] = {"what": entry.__struct_config__.tag}
+def _line(level: str, trace: TraceId, entry: AnyEntry) -> str:
+    """As logfmt: what is no plain word is a JSON string, in which nothing steers a terminal."""
+    words = [f"level={level} what={entry.__struct_config__.tag}"]
     if trace:
-        line["id"] = trace
+        words.append(f"id={trace}")
     for field in entry.__struct_fields__:
         value = getattr(entry, field)
         if field != "at" and value not in ("", (), None):
-            line[field] = _text(value)
-    return line
+            text = _text(value)
+            words.append(f"{field}={text if _is_plain(text) else _quote(text)}")
+    return " ".join(words)
 
 
-def _text(value: object) -> object:
+_is_plain = re.compile(
+    r'[^\x00-\x20"=\\\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+'
+).fullmatch
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, tuple):
-        return ",".join(str(_text(item)) for item in value)
+        return ",".join(map(_text, value))
     if isinstance(value, HostTried):
         return f"{value.host}[{value.address}]:{value.reached}"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%dT%H:%M:%SZ")
-    if isinstance(value, msgspec.Struct):
-        return str(value)
-    return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

@@ -90,12 +90,18 @@ class Doorkeeper:
         """Whether the peer may relay without log-in (the setting relay_from)."""
         return limits.is_within(address, self._settings.relay_from)
 
-    def has_harvested(self, address: str) -> bool:
-        """Whether the peer has named too many recipients lately that do not exist."""
+    def stranger(self, address: str) -> bytes:
+        """The key that a peer's misses are counted under; empty for who is exempt from that."""
         if self._is_exempt(address) or self.may_relay(address):
+            return b""
+        return limits.unit_of(address)
+
+    def has_harvested(self, stranger: bytes) -> bool:
+        """Whether the peer has named too many recipients lately that do not exist."""
+        if not stranger:
             return False
-        rate, unit = limits.UNKNOWN_RATE, limits.unit_of(address)
-        return limits.count(self._counters, rate, unit, self._now()) >= rate.most
+        rate = limits.UNKNOWN_RATE
+        return limits.count(self._counters, rate, stranger, self._now()) >= rate.most
 
     def unknown_recipient(self, address: str) -> None:
         """The peer has named one more."""

@@ -90,7 +90,47 @@ async def drive(engine: Engine[E], data: bytes, handle: Callable[[E], Awaitable[
         data = b""
 
 
-async def receive(stream: Stream, limit: timedelta) -> bytes | None:
-    """What comes in; TimeoutError after the limit."""
-    async with asyncio.timeout(limit.total_seconds()):
-        return await stream.receive()
+class Reader:
+    """Receives within a limit. One timer serves many: it is set anew only when it goes off."""
+
+    __slots__ = ("_deadline", "_late", "_stream", "_timer")
+
+    def __init__(self) -> None:
+        self._deadline, self._late = 0.0, False
+        self._stream: Stream | None = None  # while it is waited for
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def receive(self, stream: Stream, limit: timedelta) -> bytes | None:
+        """What comes in, None if somebody woke the stream; TimeoutError after the limit."""
+        loop = asyncio.get_running_loop()
+        self._deadline, self._late = loop.time() + limit.total_seconds(), False
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._set(loop)
+        self._stream = stream
+        try:
+            data = await stream.receive()
+        finally:
+            self._stream = None
+        if data is None and self._late:
+            raise TimeoutError
+        return data
+
+    def close(self) -> None:
+        """Nothing more is received; an old timer would keep what it knows in memory."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.close()
+        self._timer = loop.call_at(self._deadline, self._ring, loop)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._stream is None:
+            return  # the next receive sets it
+        if loop.time() < self._deadline:
+            self._set(loop)
+        else:
+            self._late = True
+            self._stream.wake()

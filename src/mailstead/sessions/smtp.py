@@ -43,7 +43,7 @@ from mailstead.protocol.smtp.server import ServerOptions, SmtpServer
 from mailstead.services.accounts import Login, LoginBusy
 from mailstead.services.doorkeeper import Guest
 from mailstead.services.inbound.visit import RECIPIENTS_LIMIT, Role, Site, Visit
-from mailstead.sessions.pump import Output, Pace, drive, receive
+from mailstead.sessions.pump import Output, Pace, Reader, drive
 
 COMMAND_TIMEOUT = timedelta(minutes=5)  # RFC 5321 section 4.5.3.2.7
 HANDSHAKE_TIMEOUT = timedelta(seconds=30)
@@ -77,6 +77,7 @@ async def serve(stream: Stream, site: Site, door: Door) -> None:
         try:
             await session.run()
         finally:
+            session.reader.close()
             session.visit.forget()  # exceptions keep frames, and frames would keep the body
     except (ConnectionError, TimeoutError):
         stream.abort()
@@ -105,7 +106,7 @@ async def _start_tls(stream: Stream, context: ssl.SSLContext) -> TlsStream:
 class _Session:
     def __init__(self, stream: Stream, site: Site, door: Door, guest: Guest) -> None:
         self.stream, self.site, self.door, self.guest = stream, site, door, guest
-        self.pace = Pace()
+        self.pace, self.reader = Pace(), Reader()
         self.engine = SmtpServer(_options(site, door), tls=bool(stream.tls))
         self.visit = Visit(site, door.role, stream.peer)
         self.output = Output(stream)
@@ -118,7 +119,7 @@ class _Session:
         await self._flush()
         while not self.engine.closing:
             try:
-                data = await receive(self.stream, self.pace.left(COMMAND_TIMEOUT))
+                data = await self.reader.receive(self.stream, self.pace.left(COMMAND_TIMEOUT))
             except TimeoutError:
                 self.output.write(self.engine.send(replies.TIMEOUT))
                 break

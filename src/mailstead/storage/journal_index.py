@@ -37,7 +37,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 def new_rows(journal: int, entries: Sequence[AnyEntry]) -> list[dict[str, Any]]:
     """The keys of a journal row."""
-    words = set[str]()
+    words: set[str] = set()
     for entry in entries:
         match entry:
             case Accepted():

@@ -80,6 +80,7 @@ class Visit:
         self.helo_event: Helo | None = None
         self.relays = role is Role.MX and site.doorkeeper.may_relay(peer.address)
         self.unknown = 0  # recipients
+        self.stranger = site.doorkeeper.stranger(peer.address)
         self.forget()
 
     @property
@@ -171,11 +172,11 @@ class Visit:
         """Too many recipients that do not exist: whether the next one does is not told."""
         if self.login is not None or self.relays:
             return False
-        address, doorkeeper = self.peer.address, self.site.doorkeeper
-        if self.unknown < UNKNOWN_LIMIT and not doorkeeper.has_harvested(address):
+        doorkeeper = self.site.doorkeeper
+        if self.unknown < UNKNOWN_LIMIT and not doorkeeper.has_harvested(self.stranger):
             return False
-        reply = str(replies.TOO_MANY_UNKNOWN)
-        doorkeeper.refuse(UNKNOWN_RATE.name, unit_of(address), "rcpt", reply, str(self.peer))
+        reply, unit = str(replies.TOO_MANY_UNKNOWN), unit_of(self.peer.address)
+        doorkeeper.refuse(UNKNOWN_RATE.name, unit, "rcpt", reply, str(self.peer))
         return True
 
     def _count_unknown(self, reply: Reply) -> None:

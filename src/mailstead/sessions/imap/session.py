@@ -26,7 +26,6 @@ from mailstead.sessions.imap import (
 )
 from mailstead.sessions.imap.state import Door, Session, Site, State
 from mailstead.sessions.imap.sync import NoSuchMessage
-from mailstead.sessions.pump import receive
 
 LOGIN_TIMEOUT = timedelta(minutes=3)  # to send the next command, before log-in
 AUTOLOGOUT = timedelta(minutes=30)  # RFC 3501 section 5.4
@@ -74,6 +73,7 @@ async def _serve(session: Session) -> None:
         session.stream.send(responses.bye("This failed on our side", "SERVERBUG"))
         await session.stream.close()
     finally:
+        session.reader.close()
         session.leave()
         session.guest.leave()
         session.incoming = None  # exceptions keep frames, and frames would keep the body
@@ -84,7 +84,7 @@ async def _run(session: Session) -> None:
     await session.flush()
     while not session.closing:
         try:
-            data = await receive(session.stream, _patience(session))
+            data = await session.reader.receive(session.stream, _patience(session))
         except TimeoutError:
             await _on_silence(session)
             continue

@@ -25,7 +25,7 @@ from mailstead.services.doorkeeper import Doorkeeper, Guest
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.watch import Watch
 from mailstead.sessions.imap.sync import View, describe
-from mailstead.sessions.pump import Output, Pace
+from mailstead.sessions.pump import Output, Pace, Reader
 from mailstead.storage.blobs import Gathering
 
 SEND_TIMEOUT = timedelta(minutes=5)  # a peer that takes nothing
@@ -81,7 +81,7 @@ class Session:
     ) -> None:
         self.stream, self.site, self.door = stream, site, door
         self.guest = guest  # a stranger, then the account
-        self.pace = Pace()
+        self.pace, self.reader = Pace(), Reader()
         self.engine = ImapServer(append_limit=site.size_limit)
         self.output = Output(stream)
         self.login: Login | None = None
