@@ -1,6 +1,6 @@
 """A disk that is full or fails, at each call of a delivery to a real server; nothing is lost.
 
-    script/soak faults [--calls 500] [--points 0] [--starts]
+    script/soak faults [--calls 500] [--points 0]
 
 A round delivers by SMTP and APPEND, small and beyond the spool's size, while packs are made; its
 n-th call to the disk fails with ENOSPC or EIO, once or on and on. Holds: each answer is 250, OK,
@@ -442,7 +442,7 @@ def soak(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     """All rounds; figures of what was found."""
     ledger, server = Ledger(), Server(folder, options.port)
     try:
-        starts = start_all(server, ledger, options.points) if options.starts else 0
+        starts = start_all(server, ledger, options.points)
         server.start()
         imap = log_in(server)
         for _ in range(2):  # the first warms up
@@ -491,7 +491,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--calls", type=int, default=500, help="of a round, that fail in turn")
     parser.add_argument("--points", type=int, default=0, help="only so many of each pass")
-    parser.add_argument("--starts", action="store_true", help="fail calls of the start, too")
     parser.add_argument("--batch", type=int, default=BATCH, help="rounds between two kills")
     parser.add_argument("--failures", type=int, default=20, help="after which it gives up")
     parser.add_argument("--port", type=int, default=12625)

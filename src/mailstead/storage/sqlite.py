@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import apsw
 
+from mailstead.model.errors import Refusal, TemporaryFailure
 from mailstead.model.world import Clock
 from mailstead.storage import dialect, reading, schema
 from mailstead.storage.group_commit import GroupCommit, Measure, unmeasured
@@ -51,7 +52,9 @@ class SqliteStore:
         check_version()
         self.path, self.clock, self.vfs = path, clock, vfs
         self.packs = packs or PackFolder(path.parent / PACKS)
-        self._writer = SqliteWriter(self._connect(writer=True), path)
+        self._writer = SqliteWriter(
+            self._connect(writer=True), path, lambda: connect(path, vfs, writer=True)
+        )
         self._migrate()
         self._commits = GroupCommit(self._writer, threads, measure)
         self._quick = self._connect(writer=False)
@@ -112,8 +115,15 @@ class SqliteStore:
     def _read_on_thread(self, work: Callable[[Tx], T], known: Known) -> T:
         tx: SqliteTx | None = getattr(self._local, "tx", None)
         if tx is None:
-            tx = self._local.tx = self._connect(writer=False)
+            tx = self._local.tx = self._connect_late()
         return _read(tx, work, known)
+
+    def _connect_late(self) -> SqliteTx:
+        """In a server that runs, a file that cannot be opened is the world's fault."""
+        try:
+            return self._connect(writer=False)
+        except Refusal as refusal:
+            raise TemporaryFailure(refusal.reason) from refusal
 
     def _close_readers(self) -> None:
         assert self._pool is not None
@@ -131,13 +141,16 @@ class SqliteStore:
         self._pool.shutdown(wait=True)
 
     def _migrate(self) -> None:
-        self._writer.begin("")
         try:
-            schema.migrate(self._writer.tx, dialect.SQLITE)
-            self._writer.commit()
-        except BaseException:
-            self._writer.rollback()
-            raise
+            self._writer.begin("")
+            try:
+                schema.migrate(self._writer.tx, dialect.SQLITE)
+                self._writer.commit()
+            except BaseException:
+                self._writer.rollback()
+                raise
+        except apsw.Error as error:
+            raise failure_of(error) from error
 
 
 def _read(tx: SqliteTx, work: Callable[[Tx], T], known: Known) -> T:

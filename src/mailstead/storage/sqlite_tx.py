@@ -35,9 +35,12 @@ def connect(path: Path, vfs: str | None, writer: bool) -> apsw.Connection:
         raise Refusal(f"{path} is not a database of ours: move it away, or name another") from None
     except apsw.CantOpenError:
         raise Refusal(f"{path} cannot be opened: is its folder there, and writable?") from None
+    except apsw.Error as error:
+        raise failure_of(error) from error
     connection.pragma("synchronous", "FULL")
     connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
     connection.pragma("mmap_size", 0)
+    connection.pragma("temp_store", "memory")  # a statement's journal needs no file
     connection.pragma("cache_size", -CACHE_KIB)
     if not writer:
         connection.pragma("query_only", True)
@@ -180,8 +183,9 @@ class SqliteWriter:
 
     in_loop = True  # rows are memory until the commit: they may be written in the loop's thread
 
-    def __init__(self, tx: SqliteTx, path: Path) -> None:
-        self.tx, self._lock = tx, FairLock(path)
+    def __init__(self, tx: SqliteTx, path: Path, reopen: Callable[[], apsw.Connection]) -> None:
+        self.tx, self._lock, self._reopen = tx, FairLock(path), reopen
+        self._suspect = False  # did the disk fail since the connection was opened?
 
     def kind(self, work: object) -> str:
         """All work may share a transaction."""
@@ -201,11 +205,24 @@ class SqliteWriter:
 
     def _begin(self) -> None:
         try:
+            if self._suspect:
+                self._renew()
             self.tx.connection.execute("BEGIN IMMEDIATE")
             self.tx.begin()
         except BaseException:
             self.rollback()
             raise
+
+    def _renew(self) -> None:
+        """A new connection: SQLite opens files only for reading if the disk fails at that moment,
+        and stays with that."""
+        try:
+            fresh = self._reopen()
+        except Refusal as refusal:
+            raise TemporaryFailure(refusal.reason) from refusal
+        old, self.tx.connection = self.tx.connection, fresh
+        old.close()
+        self._suspect = False
 
     def alone(self, work: Callable[[SqliteTx], Any]) -> Any:
         """What came of the work; if it raises something of ours, only it is undone."""
@@ -237,6 +254,7 @@ class SqliteWriter:
 
     def failure_of(self, error: Exception) -> Exception:
         """What the house is told."""
+        self._suspect |= isinstance(error, apsw.IOError | apsw.ReadOnlyError | apsw.CantOpenError)
         return failure_of(error)
 
     def close(self) -> None:
@@ -245,11 +263,20 @@ class SqliteWriter:
         self._lock.close()
 
 
+_IN_THE_WAY = (
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.FullError,
+    apsw.IOError,
+    apsw.NoMemError,
+    apsw.CantOpenError,
+    apsw.ReadOnlyError,
+)
+
+
 def failure_of(error: Exception) -> Exception:
     """What the house is told: the world is in the way, or our own bug as it is."""
-    if isinstance(
-        error, apsw.BusyError | apsw.LockedError | apsw.FullError | apsw.IOError | apsw.NoMemError
-    ):
+    if isinstance(error, _IN_THE_WAY):
         return TemporaryFailure(f"the database cannot write: {error}")
     if isinstance(error, OSError):
         return TemporaryFailure(f"the store cannot be used: {error}")
