@@ -5,6 +5,7 @@ import random
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -26,8 +27,9 @@ from mailstead.storage.objects import Bucket, ObjectStoreSettings, Patience
 from mailstead.storage.packbucket import PackBucket, open_bucket
 from mailstead.storage.packfile import DamagedBody, PackFolder, pack_name
 from mailstead.storage.plan import Append, Plan, Rendered, StoredBody
+from mailstead.storage.postgres import PostgresStore
 from mailstead.storage.sqlite import SqliteStore
-from mailstead.storage.store import Tx, to_micros
+from mailstead.storage.store import Store, Tx, to_micros
 from mailstead.testing.clock import InlineOffload
 from mailstead.testing.invariants import broken
 
@@ -53,6 +55,15 @@ def here(moto: Moto, tmp_path: Path) -> ObjectStoreSettings:
     return moto.new_bucket(tmp_path / "cache")
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest) -> str:
+    """The database that two machines share; none: an SQLite file."""
+    if request.param == "sqlite":
+        return ""
+    found: str = request.getfixturevalue("postgres")
+    return found
+
+
 class Hands:
     """A clock that is set by hand."""
 
@@ -69,10 +80,16 @@ class Hands:
 class Node:
     """One machine: a store, the bucket as it sees it, and the service that packs."""
 
-    def __init__(self, folder: Path, where: PackBucket, clock: Hands | None = None) -> None:
+    def __init__(
+        self, folder: Path, where: PackBucket, clock: Hands | None = None, url: str = ""
+    ) -> None:
         self.clock, self.packs = clock or Hands(), where
-        path = folder / "mailstead.db"
-        self.store = SqliteStore(path, self.clock, threads=False, packs=where)
+        self.store: Store
+        if url:
+            self.store = PostgresStore(url, where, self.clock, threads=False)
+        else:
+            path = folder / "mailstead.db"
+            self.store = SqliteStore(path, self.clock, threads=False, packs=where)
         self.packing = Packing(self.store, self.clock, InlineOffload(), where)
 
     async def populate(self, *bodies: bytes) -> "Node":
@@ -282,12 +299,12 @@ async def test_a_sweep_leaves_what_is_newer_or_no_pack(
 
 
 async def test_a_sweep_minds_no_pack_that_another_machine_begins(
-    moto: Moto, here: ObjectStoreSettings, tmp_path: Path
+    moto: Moto, here: ObjectStoreSettings, tmp_path: Path, url: str
 ) -> None:
     """Its number may have been reserved before."""
     clock = Hands()
-    old = await Node(tmp_path, open_bucket(here), clock).populate()
-    new = Node(tmp_path, elsewhere(here, tmp_path), clock)
+    old = await Node(tmp_path, open_bucket(here), clock, url).populate()
+    new = Node(tmp_path, elsewhere(here, tmp_path), clock, url)
     await new.store.write(lambda tx: tx.allocate("pack"))
 
     class Slow:
@@ -376,15 +393,15 @@ def test_one_block_is_got_once_however_many_want_it(
 
 
 async def test_a_crash_between_upload_and_record_costs_an_object_for_an_hour(
-    moto: Moto, here: ObjectStoreSettings, tmp_path: Path
+    moto: Moto, here: ObjectStoreSettings, tmp_path: Path, url: str
 ) -> None:
-    node = await Node(tmp_path, open_bucket(here)).populate(b"Hi!\r\n")
+    node = await Node(tmp_path, open_bucket(here), url=url).populate(b"Hi!\r\n")
     pack = await node.store.write(packs.new)
     with node.packs.locked():
         node.packs.create(pack).finish()
     await node.close()  # and the process ends here
     clock = Hands()
-    node = Node(tmp_path, open_bucket(here), clock)
+    node = Node(tmp_path, open_bucket(here), clock, url)
     await node.packing.tidy()
     assert await node.rows() == [(1, False)]
     assert moto.names(here) == [f"some/prefix/{pack_name(1)}"]
@@ -400,12 +417,12 @@ async def test_a_crash_between_upload_and_record_costs_an_object_for_an_hour(
 
 @pytest.mark.parametrize("late", [False, True])
 async def test_one_machine_sweeps_while_another_still_uploads(
-    moto: Moto, here: ObjectStoreSettings, tmp_path: Path, late: bool
+    moto: Moto, here: ObjectStoreSettings, tmp_path: Path, url: str, late: bool
 ) -> None:
     """Up to an hour the pack is spared; beyond that it is given up, and its bodies stay loose."""
     clock = Hands()
-    old = await Node(tmp_path, open_bucket(here), clock).populate(b"Hi!\r\n")
-    new = Node(tmp_path, elsewhere(here, tmp_path), clock)
+    old = await Node(tmp_path, open_bucket(here), clock, url).populate(b"Hi!\r\n")
+    new = Node(tmp_path, elsewhere(here, tmp_path), clock, url)
 
     class Slow:
         """Uploads; before it tells so, the other machine has its turn."""
@@ -437,11 +454,15 @@ async def test_one_machine_sweeps_while_another_still_uploads(
 
 
 async def test_a_pack_that_another_machine_rewrote_is_no_damage(
-    moto: Moto, here: ObjectStoreSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    moto: Moto,
+    here: ObjectStoreSettings,
+    tmp_path: Path,
+    url: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = Hands()
-    old = await Node(tmp_path, open_bucket(here), clock).populate(b"Hi!\r\n", b"Ho!\r\n")
-    new = Node(tmp_path, elsewhere(here, tmp_path), clock)
+    old = await Node(tmp_path, open_bucket(here), clock, url).populate(b"Hi!\r\n", b"Ho!\r\n")
+    new = Node(tmp_path, elsewhere(here, tmp_path), clock, url)
     await old.packing.pack_all()
     victims = await old.store.read(packs.list_all)
 
@@ -469,11 +490,11 @@ async def test_a_pack_that_another_machine_rewrote_is_no_damage(
 
 
 async def test_a_check_minds_no_pack_that_another_machine_drops(
-    here: ObjectStoreSettings, tmp_path: Path
+    here: ObjectStoreSettings, tmp_path: Path, url: str
 ) -> None:
     clock = Hands()
-    old = await Node(tmp_path, open_bucket(here), clock).populate(b"Hi!\r\n")
-    new = Node(tmp_path, elsewhere(here, tmp_path), clock)
+    old = await Node(tmp_path, open_bucket(here), clock, url).populate(b"Hi!\r\n")
+    new = Node(tmp_path, elsewhere(here, tmp_path), clock, url)
     await old.packing.pack_all()
 
     class Slow:
@@ -652,4 +673,58 @@ async def test_readers_on_threads_never_miss_a_body(moto: Moto, tmp_path: Path) 
     assert await store.read(read_all) == bodies
     assert await store.read(broken) == []
     await node.close()
+    offload.close()
+
+
+async def test_two_machines_that_both_pack_lose_nothing(
+    moto: Moto, tmp_path: Path, url: str
+) -> None:
+    """Nobody was elected: both make, rewrite and remove packs of the same bodies at once."""
+    here = moto.new_bucket(tmp_path / "cache", 3 * BLOCK)
+    await (await Node(tmp_path, open_bucket(here), url=url).populate()).close()
+    clock, offload, done = Hands(), ThreadOffload(), asyncio.Event()
+    bodies = [body_of(SIZES[number % len(SIZES)], number) for number in range(24)]
+    wheres = [open_bucket(here), elsewhere(here, tmp_path)]
+    nodes = [Node(tmp_path, where, clock, url) for where in wheres]
+    for node in nodes:
+        await node.store.close()
+        path = tmp_path / "mailstead.db"
+        node.store = (
+            PostgresStore(url, node.packs, clock)
+            if url
+            else SqliteStore(path, clock, packs=node.packs)
+        )
+        node.packing = Packing(node.store, clock, offload, node.packs)
+
+    async def write() -> None:
+        for body in bodies:
+            await nodes[0].append(body)
+        done.set()
+
+    async def pack(node: Node) -> None:
+        while not done.is_set():
+            with suppress(TemporaryFailure):  # the other one was quicker
+                await node.packing.pack_all()
+                await node.packing.rewrite(await node.store.read(packs.list_all))
+                await node.packing.tidy()
+
+    async def read(node: Node) -> None:
+        while not done.is_set():
+            found = await node.store.read(read_all)
+            assert found == bodies[: len(found)]
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(write())
+        for node in nodes:
+            group.create_task(pack(node))
+            group.create_task(read(node))
+    clock.time += 2 * packs.STALE
+    for node in nodes * 2:
+        await node.packing.tidy()
+        assert await node.store.read(read_all) == bodies
+        assert await node.store.read(broken) == []
+    rows = await nodes[0].store.read(packs.list_all)
+    assert moto.names(here) == [f"some/prefix/{pack_name(row.id)}" for row in rows]
+    for node in nodes:
+        await node.close()
     offload.close()
