@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import itertools
 import os
+import socket
 import subprocess
 import sys
 import warnings
@@ -93,6 +94,47 @@ def schemas(postgres_server: str) -> Iterator[Callable[[str], str]]:
 
 
 _SCHEMAS = itertools.count()
+
+
+class OwnPostgres:
+    """A PostgreSQL that may be broken."""
+
+    def __init__(self, port: int) -> None:
+        folder = f"/tmp/mailstead-postgres.{port}"
+        self._environment = os.environ | {"folder": folder, "port": str(port)}
+        self.url = self._do("url")
+
+    def crash(self) -> None:
+        """As if its machine had lost its power."""
+        self._do("crash")
+
+    def start(self) -> None:
+        """Start it again."""
+        self._do("url")
+
+    def delete(self) -> None:
+        """Leave nothing of it."""
+        self._do("stop")
+
+    def _do(self, what: str) -> str:
+        run = [ROOT / "script" / "postgres", what]
+        done = subprocess.run(
+            run, check=True, capture_output=True, text=True, env=self._environment
+        )
+        return done.stdout.strip()
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[OwnPostgres]:
+    """A PostgreSQL of this test's own, or a skip."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = OwnPostgres(port)
+    if not server.url:
+        _missing("PostgreSQL")
+    yield server
+    server.delete()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mailstead.net.clock import SystemClock
 from mailstead.storage import dialect
 from mailstead.storage.packfile import PackFolder
-from mailstead.storage.postgres_tx import WRITE, DatabaseClock, Link, PostgresTx
+from mailstead.storage.postgres_tx import PLAIN, DatabaseClock, Link, PostgresTx
 from mailstead.storage.sqlite import SqliteStore
 from mailstead.storage.store import Tx
 
@@ -36,10 +36,10 @@ def tx(postgres: str, tmp_path: Path) -> Iterator[PostgresTx]:
     """A transaction on a table of one column of each kind."""
     clock = DatabaseClock(SystemClock(), follow=True)
     tx = PostgresTx(Link(postgres), clock, PackFolder(tmp_path).reader())
-    tx.begin(WRITE)
+    tx.begin(PLAIN)
     tx.run("CREATE TABLE t (id bigint, name text, data bytea, at bigint)")
     tx.commit()
-    tx.begin(WRITE)
+    tx.begin(PLAIN)
     yield tx
     tx.rollback()
     tx.close()

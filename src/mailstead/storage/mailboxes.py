@@ -111,13 +111,14 @@ def delete(tx: Tx, account: AccountId, name: str) -> MailboxId:
     mailbox = get(tx, account, name)
     if any(one.name.startswith(name + DELIMITER) for one in list_all(tx, account)):
         raise Refusal("there are mailboxes below it: delete those first", "HASCHILDREN")
+    modseq = next_modseq(tx, account)  # first the account, then its mailboxes, as new mail does
     tx.run("DELETE FROM mailbox WHERE id = :id", id=mailbox.id)
     tx.run("DELETE FROM keyword WHERE mailbox = :id", id=mailbox.id)
     tx.run("DELETE FROM expunged WHERE mailbox = :id", id=mailbox.id)
     tx.run(
         "INSERT INTO mailbox_gone (account, modseq, mailbox) VALUES (:account, :modseq, :id)",
         account=account,
-        modseq=next_modseq(tx, account),
+        modseq=modseq,
         id=mailbox.id,
     )
     return mailbox.id

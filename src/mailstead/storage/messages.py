@@ -385,10 +385,10 @@ def _take_out(tx: Tx, mailbox: MailboxId, rows: list[tuple[Any, ...]]) -> None:
         return
     account = tx.value("SELECT account FROM mailbox WHERE id = :id", id=mailbox)
     keys = [{"mailbox": mailbox, "uid": row[0]} for row in rows]
+    modseq = account and mailboxes.next_modseq(tx, account)  # the account first: it is locked
     tx.many("DELETE FROM placement WHERE mailbox = :mailbox AND uid = :uid", keys)
-    if account is None:
+    if modseq is None:
         return
-    modseq = mailboxes.next_modseq(tx, account)
     tx.many(
         "INSERT INTO expunged (mailbox, modseq, uid) VALUES (:mailbox, :modseq, :uid)",
         [{**key, "modseq": modseq} for key in keys],

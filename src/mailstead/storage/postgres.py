@@ -7,7 +7,6 @@ world's way. Needs the extra `postgres` (psycopg).
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -20,7 +19,10 @@ from mailstead.storage.group_commit import GroupCommit, Measure, Work, unmeasure
 from mailstead.storage.packfile import Known, Packs, Place
 from mailstead.storage.plan import Applied, JournalRow, Plan
 from mailstead.storage.postgres_tx import (
+    ALONE,
+    AMONG_OTHERS,
     NEW_MAIL,
+    PLAIN,
     READ,
     WRITE,
     DatabaseClock,
@@ -30,6 +32,7 @@ from mailstead.storage.postgres_tx import (
     check_server,
     failure_of,
     is_conflict,
+    unusable,
 )
 from mailstead.storage.store import Tx
 
@@ -37,8 +40,7 @@ T = TypeVar("T")
 
 READERS = 4  # threads, each with a connection
 FETCHERS = 4  # threads that wait for an object store; there are none until there is one
-TRIES = 20  # of a transaction that others are in the way of
-PAUSE = 0.002  # seconds before another try, times those that failed
+TRIES = 5  # of a transaction that others are in the way of: the second should do
 _MIGRATION = 0x6D61696C  # whoever migrates has this advisory lock
 
 
@@ -49,6 +51,7 @@ class PostgresWriter:
 
     def __init__(self, tx: PostgresTx) -> None:
         self.tx = tx
+        self._alone = False  # the next transaction: this one was in somebody's way
 
     def kind(self, work: Work) -> str:
         """New mail locks the counters that it changes, and relies on nothing else."""
@@ -60,7 +63,8 @@ class PostgresWriter:
 
     def begin(self, kind: str) -> None:
         """Begin."""
-        self.tx.begin(kind)
+        alone, self._alone = self._alone, False
+        self.tx.begin(kind.replace(AMONG_OTHERS, ALONE) if alone else kind)
 
     def alone(self, work: Callable[[PostgresTx], Any]) -> Any:
         """What came of the work; if it raises something of ours, only it is undone."""
@@ -84,11 +88,9 @@ class PostgresWriter:
         self.tx.rollback()
 
     def worth_another(self, error: BaseException, tries: int) -> bool:
-        """Whether somebody else was in the way, and may be gone now."""
-        if not is_conflict(error) or tries >= TRIES:
-            return False
-        time.sleep(PAUSE * (tries - 1))
-        return True
+        """Whether somebody else was in the way: the next time nobody is."""
+        self._alone = is_conflict(error) and tries < TRIES
+        return self._alone
 
     def failure_of(self, error: Exception) -> Exception:
         """What the house is told."""
@@ -177,13 +179,17 @@ class PostgresStore:
         tx = self._writer.tx
         try:
             check_server(tx.link.get())
-            self._writer.begin(NEW_MAIL)
+            self._writer.begin(PLAIN)
+            tx.run("SET LOCAL statement_timeout = 0")  # another node may be at it
+            tx.run("SET LOCAL lock_timeout = 0")
             tx.value("SELECT pg_advisory_xact_lock(:lock)", lock=_MIGRATION)
             schema.migrate(tx, dialect.POSTGRES)
             self._writer.commit()
-        except BaseException:
+        except BaseException as error:
             self._writer.rollback()
             tx.close()
+            if isinstance(error, psycopg.Error):
+                raise unusable(error) from error
             raise
 
 

@@ -6,7 +6,8 @@ nobody knows what was missed. A node does not hear itself: its workers have thei
 """
 
 import asyncio
-from collections.abc import Callable
+from asyncio import Future
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -37,30 +38,34 @@ class PostgresBus:
 
     def publish(self, topic: bytes) -> None:
         """Tell the other nodes."""
-        if len(self._waiting) >= TOPICS_LIMIT:
-            self._waiting = {ALL: None}
-        self._waiting[topic] = None
+        self._wait([topic])
         if not self._sending:
             self._sending = True
             asyncio.get_running_loop().call_soon(self._send)
 
+    def _wait(self, topics: Iterable[bytes]) -> None:
+        for topic in topics:
+            if len(self._waiting) >= TOPICS_LIMIT:
+                self._waiting = {ALL: None}
+            self._waiting[topic] = None
+
     def _send(self) -> None:
+        """What is published from here on travels later: it may tell of a later commit."""
         if self._closed:
             return
         loop = asyncio.get_running_loop()
-        payloads = _payloads(self._node, self._waiting)
-        sent = set(self._waiting)
-        done = loop.run_in_executor(self._threads, self._notify, payloads)
-        done.add_done_callback(lambda future: self._sent(loop, sent, future))
+        topics, self._waiting = self._waiting, {}
+        done = loop.run_in_executor(self._threads, self._notify, _payloads(self._node, topics))
+        done.add_done_callback(lambda future: self._sent(loop, topics, future))
 
     def _sent(
-        self, loop: asyncio.AbstractEventLoop, sent: set[bytes], done: "asyncio.Future[None]"
+        self, loop: asyncio.AbstractEventLoop, topics: dict[bytes, None], done: Future[None]
     ) -> None:
         if self._closed or done.cancelled():
             return
         failed = done.exception() is not None
-        if not failed:
-            self._waiting = {topic: None for topic in self._waiting if topic not in sent}
+        if failed:
+            self._wait(topics)
         if not self._waiting:
             self._sending = False
         elif failed:
@@ -93,9 +98,7 @@ class PostgresBus:
         connection.execute(psycopg.sql.SQL("LISTEN {}").format(channel))
         return connection
 
-    def _connected(
-        self, loop: asyncio.AbstractEventLoop, done: "asyncio.Future[Connection]"
-    ) -> None:
+    def _connected(self, loop: asyncio.AbstractEventLoop, done: Future[Connection]) -> None:
         if self._closed or done.cancelled():
             return
         if done.exception() is not None:

@@ -2,7 +2,8 @@
 
 Reads see one state (REPEATABLE READ); writes are SERIALIZABLE and may be asked to run again. Only
 plans of nothing but new mail run at READ COMMITTED: all they rely on are rows that they lock.
-Holds: synchronous_commit is on, so a commit is on disk when it comes back.
+Holds: synchronous_commit is on, so a commit is on disk when it comes back. Who was in others' way
+runs again with all other writers waiting, so that nobody is put off for ever.
 """
 
 import contextlib
@@ -22,22 +23,28 @@ from mailstead.storage.packfile import Place, Reader
 CONNECT_TIMEOUT = 5  # seconds
 STATEMENT_TIMEOUT = timedelta(seconds=30)
 LOCK_TIMEOUT = timedelta(seconds=10)
-IDLE_TIMEOUT = timedelta(seconds=60)  # of a transaction in which nothing happens: we hang
+IDLE_TIMEOUT = timedelta(seconds=10)  # of a transaction in which nothing happens: we hang
 BACK_OFF = (0.1, 5.0)  # seconds before the next connection is tried: the first time, at most
 CLOCK_DRIFT = timedelta(minutes=1)  # how long the difference to the database's clock is believed
 RANGE_LIMIT = 1024  # ids taken at once
 RANGE_TIME = 1.0  # seconds: ids of all workers follow the clock that closely
 PREPARED = 500  # statements
 
-_OPTIONS = {
+_LIMITS = {
     "statement_timeout": STATEMENT_TIMEOUT,
     "lock_timeout": LOCK_TIMEOUT,
     "idle_in_transaction_session_timeout": IDLE_TIMEOUT,
 }
+_KEEPALIVE = {"idle": 10, "interval": 5, "count": 3}  # seconds, seconds, probes: on both sides
 
+# The statements that go ahead of the first one. A LOCK is taken before the transaction's state is,
+# and on a table that is hardly ever written: it could be any.
+PLAIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-WRITE = "BEGIN ISOLATION LEVEL SERIALIZABLE"
-NEW_MAIL = "BEGIN ISOLATION LEVEL READ COMMITTED"
+AMONG_OTHERS = "; LOCK TABLE organisation IN ROW SHARE MODE"
+ALONE = "; LOCK TABLE organisation IN EXCLUSIVE MODE"
+WRITE = "BEGIN ISOLATION LEVEL SERIALIZABLE" + AMONG_OTHERS
+NEW_MAIL = PLAIN + AMONG_OTHERS
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -62,8 +69,8 @@ class Link:
         try:
             self._connection = connect(self._url, self._relaxed)
         except psycopg.OperationalError as error:
-            self._wait = min(self._wait * 2, BACK_OFF[1])
             self._not_before = time.monotonic() + self._wait
+            self._wait = min(self._wait * 2, BACK_OFF[1])
             raise TemporaryFailure(f"the database cannot be reached: {_line(error)}") from error
         self._wait = BACK_OFF[0]
         return self._connection
@@ -79,7 +86,9 @@ def connect(url: str, relaxed: bool = False) -> Connection:
 
     `relaxed` does not wait for the disk: for what may be lost if what comes later is lost, too.
     """
-    options = " ".join(f"-c {name}={limit // _MILLISECOND}" for name, limit in _OPTIONS.items())
+    options = [f"-c {name}={limit // _MILLISECOND}" for name, limit in _LIMITS.items()]
+    # The server, too: the locks of a node that lost its power must not outlive it for hours.
+    options += [f"-c tcp_keepalives_{name}={value}" for name, value in _KEEPALIVE.items()]
     durable = "off" if relaxed else "on"
     given = psycopg.conninfo.conninfo_to_dict(url).get("options", "")
     connection = psycopg.connect(
@@ -87,10 +96,10 @@ def connect(url: str, relaxed: bool = False) -> Connection:
         autocommit=True,
         connect_timeout=CONNECT_TIMEOUT,
         application_name="mailstead",
-        options=f"{given} {options} -c synchronous_commit={durable} -c timezone=UTC",
-        keepalives_idle=10,
-        keepalives_interval=5,
-        keepalives_count=3,
+        options=f"{given} {' '.join(options)} -c synchronous_commit={durable} -c timezone=UTC",
+        keepalives_idle=_KEEPALIVE["idle"],
+        keepalives_interval=_KEEPALIVE["interval"],
+        keepalives_count=_KEEPALIVE["count"],
         tcp_user_timeout=30_000,
     )
     connection.prepare_threshold, connection.prepared_max = 1, PREPARED
@@ -171,7 +180,7 @@ class PostgresTx:
         self.link, self.packs = link, packs
         self._clock, self._ids = clock, ids
         self._connection: Connection | None = None
-        self._begin = ""  # the BEGIN that goes ahead of the first statement
+        self._begin: list[str] = []  # what goes ahead of the first statement
         self._types: dict[tuple[str, str], str] = {}
         self._bulks: dict[str, dialect.Bulk] = {}
         self.now: datetime = clock.now()
@@ -245,15 +254,15 @@ class PostgresTx:
     def begin(self, how: str) -> None:
         """Start over, with the time of the database."""
         self._connection = self.link.get()
-        self._begin = how
+        self._begin = how.split("; ")
         self.now = self._clock.now(self._connection)
 
     def commit(self) -> None:
         """On disk when it comes back."""
         if self._begin:  # nothing was asked
-            self._begin = ""
-        else:
-            self._open().execute("COMMIT")
+            self._begin = []
+        elif (said := self._open().execute("COMMIT").statusmessage) != "COMMIT":
+            raise errors.InFailedSqlTransaction(f"COMMIT came back as {said}")
         self._connection = None
 
     def rollback(self) -> None:
@@ -264,7 +273,7 @@ class PostgresTx:
                 connection.execute("ROLLBACK")
             except psycopg.Error:
                 connection.close()
-        self._begin = ""
+        self._begin = []
 
     def keep_sequences(self) -> None:
         """Ids that were given out are written down already."""
@@ -285,9 +294,9 @@ class PostgresTx:
         """The connection, within the transaction."""
         connection = self._connection
         assert connection is not None, "no transaction has begun"
-        if self._begin:
-            connection.execute(self._begin)
-            self._begin = ""
+        begin, self._begin = self._begin, []
+        for sql in begin:
+            connection.execute(sql)
         return connection
 
     def _execute(self, sql: str, values: Mapping[str, Any]) -> psycopg.Cursor[tuple[Any, ...]]:
@@ -295,9 +304,10 @@ class PostgresTx:
         assert connection is not None, "no transaction has begun"
         if not self._begin:
             return connection.execute(sql, values, binary=True)
-        begin, self._begin = self._begin, ""
-        with connection.pipeline():  # both in one round trip
-            connection.execute(begin)
+        begin, self._begin = self._begin, []
+        with connection.pipeline():  # all in one round trip
+            for first in begin:
+                connection.execute(first)
             return connection.execute(sql, values, binary=True)
 
     def _column_types(self) -> dict[tuple[str, str], str]:
@@ -317,6 +327,13 @@ def failure_of(error: Exception) -> Exception:
     if isinstance(error, OSError):
         return TemporaryFailure(f"the store cannot be used: {error}")
     return error
+
+
+def unusable(error: psycopg.Error) -> Exception:
+    """What the house is told if it cannot even begin: often a database that lacks a permission."""
+    if isinstance(error, psycopg.ProgrammingError):
+        return Refusal(f"the database cannot be used: {_line(error)}")
+    return failure_of(error)
 
 
 def is_conflict(error: BaseException) -> bool:
