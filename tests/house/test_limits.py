@@ -297,6 +297,36 @@ async def test_an_imap_command_has_its_time_too(world: SimulatedWorld) -> None:
     assert timedelta(minutes=3) <= world.clock.now() - began <= timedelta(minutes=3.2)
 
 
+async def test_a_stranger_by_imap_has_ten_minutes_in_all(world: SimulatedWorld) -> None:
+    house = await open_house(world)
+    stream = await world.network.connect(house.address, 143, ELSEWHERE)
+    await stream.receive()
+    began, heard = world.clock.now(), b""
+    while not heard.startswith(b"* BYE") and world.clock.now() - began < timedelta(minutes=30):
+        stream.send(b"a NOOP\r\n")
+        await world.sleep(minutes=1)
+        heard = await stream.receive() or b""
+    assert timedelta(minutes=10) <= world.clock.now() - began <= timedelta(minutes=11)
+
+
+@pytest.mark.parametrize("line", ["NOOP", "RSET", "VRFY <x@example.org>", "EHLO client.example"])
+async def test_commands_without_a_message_come_to_an_end(world: SimulatedWorld, line: str) -> None:
+    house = await open_house(world)
+    async with SmtpClient(world.network, house.address, 25, ELSEWHERE) as client:
+        codes = [(await client.command(line)).code for _ in range(100)]
+    assert codes[-1] == 421
+    assert 421 not in codes[:-1]
+
+
+async def test_messages_start_the_count_of_commands_anew(world: SimulatedWorld) -> None:
+    house = await open_house(world)
+    async with SmtpClient(world.network, house.address, 25, ELSEWHERE) as client:
+        for _ in range(5):
+            codes = {(await client.command("NOOP")).code for _ in range(90)}
+            reply = await client.send_message("x@example.net", [ALICE], b"Subject: x\r\n\r\nx\r\n")
+            assert (codes, reply.code) == ({250}, 250)
+
+
 async def test_what_waits_for_the_peer_has_all_its_time(world: SimulatedWorld) -> None:
     """Each command has its own: a slow but honest session goes on for ever."""
     house = await open_house(world)

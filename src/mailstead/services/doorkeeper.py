@@ -20,6 +20,7 @@ from mailstead.storage.plan import JournalRow
 METRIC = "limit_reached_total"
 CONNECTIONS_ADDRESS = "connections_address"
 CONNECTIONS_ACCOUNT = "connections_account"
+COMMANDS = "commands"
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -133,6 +134,10 @@ class Doorkeeper:
     def log_in_worked(self, attempt: Attempt) -> None:
         """Remember the place."""
         limits.log_in_worked(self._counters, attempt, self._now())
+
+    def refuse_commands(self, peer: Endpoint, reply: str) -> None:
+        """Tell of a session that is ended for what it sent, or for how long it sent nothing else."""
+        self.refuse(COMMANDS, limits.unit_of(peer.address), "session", reply, str(peer))
 
     # ------------------------------------------------------------------ telling
 

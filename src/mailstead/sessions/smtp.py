@@ -49,6 +49,7 @@ COMMAND_TIMEOUT = timedelta(minutes=5)  # RFC 5321 section 4.5.3.2.7
 HANDSHAKE_TIMEOUT = timedelta(seconds=30)
 SEND_TIMEOUT = timedelta(minutes=5)  # a peer that takes nothing
 ERRORS_LIMIT = 10  # malformed commands of one session
+IDLE_COMMANDS_LIMIT = 100  # commands that bring no message nearer, between two messages
 LOGINS_LIMIT = 3  # failed log-ins of one session
 UNREAD_LIMIT = 256 * 1024  # octets that wait in the engine
 
@@ -110,7 +111,7 @@ class _Session:
         self.engine = SmtpServer(_options(site, door), tls=bool(stream.tls))
         self.visit = Visit(site, door.role, stream.peer)
         self.output = Output(stream)
-        self.errors = self.failed_logins = 0
+        self.errors = self.failed_logins = self.idle_commands = 0
         self.exchange: sasl.Exchange | None = None
 
     async def run(self) -> None:
@@ -150,10 +151,20 @@ class _Session:
                 self._reply(await self._answer(event))
 
     def _reply(self, reply: Reply) -> None:
-        if self.errors > ERRORS_LIMIT or self.failed_logins >= LOGINS_LIMIT:
+        if self._has_enough():
             reply = replies.TOO_MANY_ERRORS
+            peer = self.stream.peer
+            self.site.doorkeeper.refuse_commands(peer, str(reply))
         self.pace.answered()
         self.output.write(self.engine.send(reply))
+
+    def _has_enough(self) -> bool:
+        """Whether the peer has wasted so much of our time that it has to go."""
+        return (
+            self.errors > ERRORS_LIMIT
+            or self.failed_logins >= LOGINS_LIMIT
+            or self.idle_commands > IDLE_COMMANDS_LIMIT
+        )
 
     async def _answer(self, event: Event) -> Reply:
         """The one reply to the event; what the world cannot do now is a 451."""
@@ -175,11 +186,13 @@ class _Session:
             case Data():
                 return replies.START_DATA
             case MessageEnd():
+                self.idle_commands = 0
                 return await self.visit.end()
             case MessageRefused(reply):
                 self.visit.forget()
                 return reply
             case Rset():
+                self.idle_commands += 1
                 self.visit.forget()
                 return replies.RESET_OK
             case Auth(mechanism, initial):
@@ -191,6 +204,7 @@ class _Session:
 
     def _courtesy(self, event: Event) -> Reply:
         """What needs nothing of the house."""
+        self.idle_commands += not isinstance(event, ChunkTaken)
         match event:
             case Malformed(reply):
                 self.errors += 1
@@ -209,6 +223,7 @@ class _Session:
                 raise AssertionError(f"nobody answers {event!r}")
 
     def _helo(self, event: Helo, extended: bool) -> Reply:
+        self.idle_commands += 1
         self.visit.forget()
         self.visit.helo(event, self.stream.tls)
         if extended:

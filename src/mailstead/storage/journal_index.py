@@ -1,8 +1,7 @@
 """Finding journal rows by what an operator knows: addresses, Message-ID, queue number, time.
 
 A key is a hash in the block of its row (migrations/0004_journal_index.sql): written with the row,
-gone with the row. A search asks every block of its time, newest first: some 2 million rows a
-second.
+gone with the row. A search asks every block of its time, newest first.
 Holds: only arrivals and entries into the queue have keys; later rows share their trace.
 """
 

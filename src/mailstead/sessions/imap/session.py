@@ -28,6 +28,7 @@ from mailstead.sessions.imap.state import Door, Session, Site, State
 from mailstead.sessions.imap.sync import NoSuchMessage
 
 LOGIN_TIMEOUT = timedelta(minutes=3)  # to send the next command, before log-in
+STRANGER_LIMIT = timedelta(minutes=10)  # in all, before log-in
 AUTOLOGOUT = timedelta(minutes=30)  # RFC 3501 section 5.4
 IDLE_POLL = timedelta(minutes=2)  # between looks of our own while nobody wakes us
 ERRORS_LIMIT = 10  # malformed commands of a stranger
@@ -113,7 +114,8 @@ async def _drive(session: Session, data: bytes) -> None:
 
 def _patience(session: Session) -> timedelta:
     if session.login is None:
-        return session.pace.left(LOGIN_TIMEOUT)
+        here = timedelta(seconds=asyncio.get_running_loop().time() - session.began)
+        return min(session.pace.left(LOGIN_TIMEOUT), max(STRANGER_LIMIT - here, timedelta(0)))
     return session.pace.left(AUTOLOGOUT) if session.idle_since is None else IDLE_POLL
 
 
@@ -179,6 +181,7 @@ def _complain(session: Session, tag: bytes, text: str, code: str = "") -> None:
     session.write(responses.bad(tag, text, code))
     session.errors += 1
     if session.errors > (ERRORS_LIMIT if session.login is None else OWNER_ERRORS_LIMIT):
+        session.site.doorkeeper.refuse_commands(session.stream.peer, "BYE Too many errors")
         session.end("Too many errors")
 
 

@@ -82,6 +82,7 @@ class Session:
         self.stream, self.site, self.door = stream, site, door
         self.guest = guest  # a stranger, then the account
         self.pace, self.reader = Pace(), Reader()
+        self.began = asyncio.get_running_loop().time()
         self.engine = ImapServer(append_limit=site.size_limit)
         self.output = Output(stream)
         self.login: Login | None = None
