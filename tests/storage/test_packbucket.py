@@ -19,14 +19,15 @@ from mailstead.model.flags import DELETED
 from mailstead.model.numbers import MailboxId, OrganisationId, TraceId
 from mailstead.net.clock import ThreadOffload
 from mailstead.services.checking import Checking
+from mailstead.services.outbound import octets
 from mailstead.services.packing import Packing, sweep
-from mailstead.storage import accounts, blobs, mailboxes, messages, packs
+from mailstead.storage import accounts, blobs, mailboxes, messages, packs, queue
 from mailstead.storage.blobs import PART_SIZE
 from mailstead.storage.blockcache import BLOCK
 from mailstead.storage.objects import Bucket, ObjectStoreSettings, Patience
 from mailstead.storage.packbucket import PackBucket, open_bucket
 from mailstead.storage.packfile import DamagedBody, PackFolder, pack_name
-from mailstead.storage.plan import Append, Plan, Rendered, StoredBody
+from mailstead.storage.plan import Append, Enqueue, Plan, QueuedRecipient, Rendered, StoredBody
 from mailstead.storage.postgres import PostgresStore
 from mailstead.storage.sqlite import SqliteStore
 from mailstead.storage.store import Store, Tx, to_micros
@@ -112,6 +113,12 @@ class Node:
             plan = Plan((step,), TraceId("t"), OrganisationId(1), blobs.MemoryBody(body))
             uids.append((await self.store.apply(plan)).appended[0].uid)
         return uids
+
+    async def enqueue(self, body: bytes) -> None:
+        recipient = QueuedRecipient("bob@example.net", "smtp", "example.net", NOW)
+        step = Enqueue(HEADER, "a@example.org", (recipient,))
+        plan = Plan((step,), TraceId("t"), OrganisationId(1), blobs.MemoryBody(body))
+        await self.store.apply(plan)
 
     async def remove(self, uids: Sequence[int]) -> None:
         def work(tx: Tx) -> None:
@@ -614,6 +621,29 @@ async def test_without_a_store_what_is_packed_cannot_be_read_for_now(
     node = Node(tmp_path, open_bucket(here))
     assert await node.bodies() == [b"Hi!\r\n", body_of(600_000, 1)]
     await node.close()
+
+
+async def test_without_a_store_only_queued_mail_that_lies_there_waits(
+    moto: Moto, here: ObjectStoreSettings, tmp_path: Path
+) -> None:
+    node = await Node(tmp_path, open_bucket(here)).populate()
+    await node.enqueue(b"packed")
+    await node.packing.pack_all()
+    await node.enqueue(b"loose")
+    await node.close()
+    store = Unwell(True)
+    away = Bucket(settings(store.endpoint, here.cache, here.url), QUICK)
+    node = Node(tmp_path, PackBucket(away, here.cache, 2**30))
+    try:
+        jobs = await node.store.write(lambda tx: queue.claim(tx, packs.STALE, 10, (), 10))
+        loaded = await node.store.read(lambda tx: octets.load(tx, jobs))
+        assert [one.body for one in loaded] == [None, b"loose"]
+        with pytest.raises(TemporaryFailure, match="cannot be used"):
+            _ = [piece async for piece in octets.pieces(node.store, loaded[0])]
+        assert store.asked > 0
+    finally:
+        store.stop()
+        await node.close()
 
 
 async def test_from_a_folder_to_a_bucket_one_copies_the_files(

@@ -11,7 +11,7 @@ from mailstead.model.envelope import BodyType
 from mailstead.model.errors import TemporaryFailure
 from mailstead.protocol.smtp.client import MessageFacts
 from mailstead.storage import blobs, queue
-from mailstead.storage.packfile import DamagedBody
+from mailstead.storage.packfile import DamagedBody, NotHere
 from mailstead.storage.plan import StoredBody
 from mailstead.storage.queue import Job, Outgoing
 from mailstead.storage.store import Store, Tx
@@ -44,7 +44,7 @@ def _small_body(tx: Tx, stored: StoredBody) -> bytes | None:
         return None
     try:
         return blobs.read(tx, stored)
-    except DamagedBody:  # costs the attempt, when it comes to the body; not the round of all others
+    except (DamagedBody, NotHere):  # read when the attempt comes to it: costs it, and no other
         return None
 
 
