@@ -22,8 +22,10 @@ NOT_COPIED = {"copied"}
 
 _TABLE = re.compile(r"CREATE TABLE (\w+) \((.*?)\n\)", re.DOTALL)
 _COLUMN = re.compile(r"^    (\w+) (@\w+|TEXT)", re.MULTILINE)
+_ADDED = re.compile(r"^ALTER TABLE (\w+) ADD COLUMN (\w+) (@\w+|TEXT)", re.MULTILINE)
 _KEY = re.compile(r"PRIMARY KEY \(([^)]*)\)")
-_INLINE_KEY = re.compile(r"^    (\w+) (?:@id|[^,\n]*PRIMARY KEY)", re.MULTILINE)
+_INLINE_ADDED = re.compile(r"^ALTER TABLE (\w+) ADD COLUMN (\w+) (@\w+|TEXT)", re.MULTILINE)
+_KEY = re.compile(r"^    (\w+) (?:@id|[^,\n]*PRIMARY KEY)", re.MULTILINE)
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -45,16 +47,19 @@ Row = tuple[Any, ...]
 
 def tables() -> list[Table]:
     """Every table that the migrations make, in their order."""
+    whole = "\n".join(schema.migrations().values())
+    added: dict[str, list[tuple[str, str]]] = {}
+    for table, column, type_ in _ADDED.findall(whole):
+        added.setdefault(table, []).append((column, type_))
     return [
-        _table(name, body)
-        for text in schema.migrations().values()
-        for name, body in _TABLE.findall(text)
+        _table(name, body, added.get(name, []))
+        for name, body in _TABLE.findall(whole)
         if name not in NOT_COPIED
     ]
 
 
-def _table(name: str, body: str) -> Table:
-    columns = _COLUMN.findall(body)
+def _table(name: str, body: str, added: list[tuple[str, str]]) -> Table:
+    columns = _COLUMN.findall(body) + added
     found = _KEY.search(body)
     key = tuple(re.findall(r"\w+", found[1])) if found else (_INLINE_KEY.findall(body)[0],)
     heavy = any(type_ == "@bytes" for _, type_ in columns)
