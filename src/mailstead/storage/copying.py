@@ -24,8 +24,7 @@ _TABLE = re.compile(r"CREATE TABLE (\w+) \((.*?)\n\)", re.DOTALL)
 _COLUMN = re.compile(r"^    (\w+) (@\w+|TEXT)", re.MULTILINE)
 _ADDED = re.compile(r"^ALTER TABLE (\w+) ADD COLUMN (\w+) (@\w+|TEXT)", re.MULTILINE)
 _KEY = re.compile(r"PRIMARY KEY \(([^)]*)\)")
-_INLINE_ADDED = re.compile(r"^ALTER TABLE (\w+) ADD COLUMN (\w+) (@\w+|TEXT)", re.MULTILINE)
-_KEY = re.compile(r"^    (\w+) (?:@id|[^,\n]*PRIMARY KEY)", re.MULTILINE)
+_INLINE_KEY = re.compile(r"^    (\w+) (?:@id|[^,\n]*PRIMARY KEY)", re.MULTILINE)
 
 
 class Table(msgspec.Struct, frozen=True):
