@@ -6,7 +6,7 @@ command line and for the simulated world. `open_house` gives it the real ones.
 
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -36,6 +36,7 @@ from mailstead.services.outbound.operators import Operators
 from mailstead.services.outbound.queue import Outbound, Settings
 from mailstead.services.outbound.route import Security, Smarthost, choose_way
 from mailstead.services.packing import Packing
+from mailstead.services.return_path import ReturnPaths
 from mailstead.services.signing import Signing
 from mailstead.services.telling import Tell, TellingStore
 from mailstead.services.watch import Watch
@@ -100,6 +101,7 @@ def build(
         watch=watch,
         accounts=accounts,
         signing=Signing(told, world.clock),
+        return_paths=ReturnPaths(told, world.random),
         doorkeeper=doorkeeper,
         budget=budget,
         catch=_catch(config),
@@ -244,26 +246,25 @@ async def open_house(
     Refusal if its store is an `unfinished` copy of another, unless that is expected.
     """
     clock, network, offload = SystemClock(), SocketNetwork(), ThreadOffload()
-    packs = open_packs(config)
-    bus, office = _between_nodes(config, clock, offload)
-    world = World(
-        clock=clock,
-        random=SystemRandom(),
-        resolver=_resolver(config.dns, network, clock),
-        network=network,
-        bus=bus,
-        offload=offload,
-    )
-    store = open_store(config, clock, packs, measuring_commits(meter))
-    try:
+    async with AsyncExitStack() as stack:
+        stack.callback(offload.close)
+        packs = open_packs(config)
+        stack.callback(packs.close)
+        bus, office = _between_nodes(config, clock, offload)
+        stack.callback(bus.close)
+        world = World(
+            clock=clock,
+            random=SystemRandom(),
+            resolver=_resolver(config.dns, network, clock),
+            network=network,
+            bus=bus,
+            offload=offload,
+        )
+        store = open_store(config, clock, packs, measuring_commits(meter))
+        stack.push_async_callback(store.close)
         if not unfinished:
             await store.look_up(copying.check_finished)
         yield build(config, world, store, tell, meter, counters, office, packs)
-    finally:
-        await store.close()
-        bus.close()
-        offload.close()
-        packs.close()
 
 
 def _between_nodes(

@@ -136,7 +136,7 @@ class Doorkeeper:
         limits.log_in_worked(self._counters, attempt, self._now())
 
     def refuse_commands(self, peer: Endpoint, reply: str) -> None:
-        """Tell of a session that is ended for what it sent, or for how long it sent nothing else."""
+        """Tell of a session that is ended for the commands that it sent, or did not send."""
         self.refuse(COMMANDS, limits.unit_of(peer.address), "session", reply, str(peer))
 
     # ------------------------------------------------------------------ telling

@@ -148,6 +148,7 @@ _RULES = {
     "catch-all": "is nobody's own address; the catch-all of its domain takes it",
     "role": "is a role that every domain has; nobody set it up, so the first account gets it",
     "elsewhere": "is in a domain that is not ours",
+    "srs": "is the return path of a message that we forwarded; it leads back to the sender",
     "relay_from": "is in a domain that is not ours; this network may relay (relay_from)",
     "caught": "is elsewhere, and this server lets nothing leave the machine",
 }

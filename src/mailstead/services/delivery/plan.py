@@ -12,6 +12,7 @@ from mailstead.model.address import Address
 from mailstead.model.entries import Accepted, AnyEntry, Resolved
 from mailstead.model.envelope import BodyType, format_path
 from mailstead.model.numbers import AccountId, MailboxId, TraceId
+from mailstead.services.delivery import srs
 from mailstead.services.delivery.recipients import Found
 from mailstead.storage.plan import (
     Append,
@@ -43,9 +44,16 @@ class Message(msgspec.Struct, frozen=True):
 
 
 def compose_plan(
-    message: Message, recipients: list[Found], story: list[AnyEntry], now: datetime
+    message: Message,
+    recipients: list[Found],
+    story: list[AnyEntry],
+    now: datetime,
+    key: bytes = b"",
 ) -> Plan:
-    """The plan that delivers the message; `story` is what the journal knows so far."""
+    """The plan that delivers the message; `story` is what the journal knows so far.
+
+    With a key, what is forwarded gets a return path that is signed with it (SRS).
+    """
     organisation = recipients[0].organisation
     resolved = [
         Resolved(at=now, recipient=str(found.address), rule=found.rule, targets=found.targets)
@@ -59,7 +67,7 @@ def compose_plan(
         size=message.size,
         message_id=message.message_id,
     )
-    steps = [*_file(message, recipients, now), *_enqueue(message, recipients, now)]
+    steps = [*_file(message, recipients, now), *_enqueue(message, recipients, now, key)]
     journal = (*story, accepted, *resolved)
     return Plan(tuple(steps), message.trace, organisation, message.body, journal, arrival=True)
 
@@ -108,30 +116,37 @@ def _delivery_fields(reverse_path: Address | None, recipient: Address) -> bytes:
     return f"Return-Path: {path}\r\nDelivered-To: {recipient}\r\n".encode()
 
 
-def _enqueue(message: Message, recipients: list[Found], now: datetime) -> list[Step]:
+def _enqueue(message: Message, recipients: list[Found], now: datetime, key: bytes) -> list[Step]:
     """Recipients elsewhere; forwards apart, for their failures are told to nobody.
 
     Whether a forwarded message came from who it says is not known yet (no backscatter).
     """
-    direct = _leaving([found for found in recipients if not found.forwarded])
-    forwards = _leaving([found for found in recipients if found.forwarded])
+    groups: dict[tuple[str, bool], dict[Address, None]] = {}
+    for found in recipients:
+        path = _return_path(message, found, now, key) if found.elsewhere else None
+        group = groups.setdefault((str(path or ""), not found.forwarded), {})
+        group |= dict.fromkeys(found.elsewhere)
     return [
         Enqueue(
             header=message.header,
-            reverse_path=str(message.reverse_path or ""),
+            reverse_path=path,
             recipients=tuple(queued(address, now) for address in addresses),
             account=message.sender,
             body_type=message.body_type,
             smtputf8=message.smtputf8,
             notify=notify,
         )
-        for addresses, notify in ((direct, True), (forwards, False))
+        for (path, notify), addresses in groups.items()
         if addresses
     ]
 
 
-def _leaving(recipients: list[Found]) -> list[Address]:
-    return list(dict.fromkeys(address for found in recipients for address in found.elsewhere))
+def _return_path(message: Message, found: Found, now: datetime, key: bytes) -> Address | None:
+    """What others pass on for somebody else comes back through us; our own senders' mail does."""
+    sender = message.reverse_path
+    if not key or sender is None or not found.forwarded or message.sender is not None:
+        return sender
+    return srs.rewrite(sender, found.address.domain, key, now) or sender
 
 
 def queued(address: Address, due: datetime) -> QueuedRecipient:

@@ -13,8 +13,10 @@ from mailstead.model.address import Address, Domain, parse_address
 from mailstead.model.numbers import OrganisationId
 from mailstead.model.reply import Reply
 from mailstead.protocol.smtp import replies
-from mailstead.storage import accounts
-from mailstead.storage.accounts import Elsewhere, ToAccount, ToTargets
+from mailstead.services.delivery import srs
+from mailstead.services.return_path import PURPOSE
+from mailstead.storage import accounts, secrets
+from mailstead.storage.accounts import Elsewhere, ToAccount, ToNobody, ToTargets
 from mailstead.storage.store import Tx
 
 DEPTH_LIMIT = 10  # aliases that lead to aliases
@@ -56,16 +58,20 @@ class Catch(msgspec.Struct, frozen=True):
     is_routed: Callable[[Domain], bool]
 
 
-def find(tx: Tx, address: Address, catch: Catch | None = None) -> Found | NotHere | Reply:
-    """Where the recipient leads, or the reply that refuses it."""
-    found = _find(tx, address)
+def find(
+    tx: Tx, address: Address, catch: Catch | None = None, bounce: bool = False
+) -> Found | NotHere | Reply:
+    """Where the recipient leads, or the reply that refuses it; a `bounce` has no reverse-path."""
+    found = _find(tx, address, bounce)
     return found if catch is None else _caught(tx, found, catch)
 
 
-def _find(tx: Tx, address: Address) -> Found | NotHere | Reply:
+def _find(tx: Tx, address: Address, bounce: bool) -> Found | NotHere | Reply:
     first = accounts.find_destination(tx, address) if address.domain else _postmaster(tx, address)
     if isinstance(first, Elsewhere):
         return NotHere(address)
+    if srs.is_rewritten(address.local_part) and not _is_taken(first):
+        return _send_home(tx, address) if bounce else replies.UNKNOWN_RECIPIENT
     if isinstance(first, ToAccount):
         if first.full:
             return replies.MAILBOX_FULL
@@ -73,6 +79,21 @@ def _find(tx: Tx, address: Address) -> Found | NotHere | Reply:
     if isinstance(first, ToTargets):
         return _expand(tx, address, first)
     return replies.UNKNOWN_RECIPIENT
+
+
+def _is_taken(first: accounts.Destination) -> bool:
+    """Whether somebody has that very address; a catch-all has none."""
+    return not isinstance(first, ToNobody) and getattr(first, "rule", "") != "catch-all"
+
+
+def _send_home(tx: Tx, address: Address) -> Found | Reply:
+    """The sender of a message that we forwarded, if the return path is ours and not too old."""
+    original = srs.restore(address.local_part, secrets.find_all(tx, PURPOSE), tx.now)
+    if original is None:
+        return replies.UNKNOWN_RECIPIENT
+    domain = accounts.get_domain(tx, address.domain)
+    found = _expand(tx, address, ToTargets(domain.organisation, (original,)))
+    return msgspec.structs.replace(found, rule="srs") if isinstance(found, Found) else found
 
 
 def _postmaster(tx: Tx, address: Address) -> accounts.Destination:

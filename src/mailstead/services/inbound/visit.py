@@ -32,6 +32,7 @@ from mailstead.services.doorkeeper import Doorkeeper
 from mailstead.services.inbound.trace import Hop, goes_in_circles, received, with_protocol
 from mailstead.services.limits import UNKNOWN_LIMIT, UNKNOWN_RATE, unit_of
 from mailstead.services.metering import NO_METER, Meter
+from mailstead.services.return_path import ReturnPaths
 from mailstead.services.signing import Signing
 from mailstead.services.watch import Watch
 from mailstead.storage import accounts
@@ -61,6 +62,7 @@ class Site(msgspec.Struct, frozen=True):
     watch: Watch
     accounts: Accounts
     signing: Signing
+    return_paths: ReturnPaths
     doorkeeper: Doorkeeper
     budget: Budget
     catch: Catch | None = None
@@ -145,7 +147,7 @@ class Visit:
             return self._refuse("data", no, self.envelope.reverse_path)
         story = self._story()
         message = self._message(self._stamp() + await self._complete(story))
-        plan = compose_plan(message, self.recipients, story, self._now())
+        plan = compose_plan(message, self.recipients, story, self._now(), await self._key())
         try:
             await self.site.store.apply(plan)
         except Refusal as refusal:  # the account or mailbox went away since RCPT
@@ -184,6 +186,11 @@ class Visit:
             self.unknown += 1
             self.site.doorkeeper.unknown_recipient(self.peer.address)
 
+    async def _key(self) -> bytes:
+        """The key for return paths, where something is forwarded."""
+        forwards = any(found.forwarded and found.elsewhere for found in self.recipients)
+        return await self.site.return_paths.key() if forwards else b""
+
     async def _check_sender(self, reverse_path: Address | None) -> Reply | None:
         if self.login is None:
             return replies.AUTH_REQUIRED
@@ -216,7 +223,8 @@ class Visit:
         return done.header
 
     def _find(self, tx: Tx, recipient: Address) -> Found | Reply:
-        found = recipients.find(tx, recipient, self.site.catch)
+        bounce = self.envelope.reverse_path is None
+        found = recipients.find(tx, recipient, self.site.catch, bounce)
         if not isinstance(found, NotHere):
             return found
         if self.login is not None:
