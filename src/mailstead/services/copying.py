@@ -14,7 +14,7 @@ from mailstead.model.errors import Refusal
 from mailstead.model.world import Offload
 from mailstead.storage import copying, packs
 from mailstead.storage.copying import Row, Table
-from mailstead.storage.packfile import MAGIC, Packs, Place, pack_name
+from mailstead.storage.packfile import MAGIC, DamagedBody, Packs, Place, pack_name
 from mailstead.storage.store import Store
 
 PIECE = 1024 * 1024  # octets of a pack that are held at once
@@ -51,7 +51,10 @@ class Copying:
         """All of it; Refusal if the target is in use, or differs in the end."""
         if not await self._target.store.write(copying.begin):
             raise Refusal("there is mail in the target already: name an empty database")
-        await self._copy_packs()
+        with self._target.packs.locked() as ours:
+            if not ours:
+                raise Refusal("somebody else is at the packs of the target: wait, and try again")
+            await self._copy_packs()
         for table in self._tables:
             await self._copy_table(table)
         copied = await self._compare()
@@ -65,7 +68,7 @@ class Copying:
         after = await self._target.store.read(lambda tx: copying.position(tx, table))
         while rows := await _read_page(self._source, table, after):
             await self._target.store.write(
-                lambda tx, rows=rows: copying.write_page(tx, table, rows)  # type: ignore[misc]
+                lambda tx, after=after, rows=rows: copying.write_page(tx, table, after, rows)  # type: ignore[misc]
             )
             after = copying.key_of(table, rows[-1])
             if (done + len(rows)) // PROGRESS > done // PROGRESS:
@@ -85,7 +88,12 @@ class Copying:
         try:
             for piece in _pieces(pack, size):
                 writer.add([(0, self._source.packs.records([piece])[0])])
+            if writer.size != size:
+                raise Refusal(f"{pack_name(pack)} has not all of its octets: mailstead fsck")
             writer.finish()
+        except DamagedBody as damage:
+            writer.abandon()
+            raise Refusal(f"{damage}: mailstead fsck") from damage
         except BaseException:
             writer.abandon()
             raise
@@ -96,19 +104,27 @@ class Copying:
         rows, whole = 0, b""
         for table in self._tables:
             self._progress(f"{table.name}: comparing ...")
-            ours, count = await self._digest(self._source, table)
-            theirs, _ = await self._digest(self._target, table)
-            if ours != theirs:
-                raise Refusal(
-                    f"the stores differ in {table.name}: mail came in while they were copied."
-                    " Stop the server of the source, empty the target, and copy again"
-                )
+            digest, count = await self._compare_table(table)
             rows += count
-            whole = copying.digest([(table.name, ours)], whole)
+            whole = copying.digest([(table.name, digest)], whole)
+        found = await self._compare_packs()
+        for table in self._tables:
+            if table.name in copying.TELLTALES:  # the others were compared some time ago
+                await self._compare_table(table)
         messages = await self._target.store.read(
             lambda tx: tx.value("SELECT count(*) FROM placement")
         )
-        return Copied(messages, rows, await self._compare_packs(), whole.hex())
+        return Copied(messages, rows, found, whole.hex())
+
+    async def _compare_table(self, table: Table) -> tuple[bytes, int]:
+        """The digest of both, and how many rows they have."""
+        ours = await self._digest(self._source, table)
+        if ours != await self._digest(self._target, table):
+            raise Refusal(
+                f"the stores differ in {table.name}: mail came in while they were copied."
+                " Stop the server of the source, empty the target, and copy again"
+            )
+        return ours
 
     async def _digest(self, side: Side, table: Table) -> tuple[bytes, int]:
         digest, count, after = b"", 0, None

@@ -19,6 +19,7 @@ from mailstead.storage.store import Tx
 PAGE = 500  # rows
 HEAVY_PAGE = 64  # rows of a table that holds octets: parts of bodies have 256 KiB
 NOT_COPIED = {"copied"}
+TELLTALES = {"sequence", "account", "queue"}  # some row of these changes with whatever happens
 
 _TABLE = re.compile(r"CREATE TABLE (\w+) \((.*?)\n\)", re.DOTALL)
 _COLUMN = re.compile(r"^    (\w+) (@\w+|TEXT)", re.MULTILINE)
@@ -121,8 +122,10 @@ def position(tx: Tx, table: Table) -> Row | None:
     return None if text is None else tuple(msgspec.json.decode(text))
 
 
-def write_page(tx: Tx, table: Table, rows: Sequence[Row]) -> None:
-    """Add the rows, and note how far the copy is."""
+def write_page(tx: Tx, table: Table, after: Row | None, rows: Sequence[Row]) -> None:
+    """Add the rows behind `after`, and note how far the copy is; nothing if they are there."""
+    if position(tx, table) != after:
+        return  # this runs again: the answer to its commit was lost
     names = ", ".join(f":{column}" for column in table.columns)
     tx.many(
         f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({names})",
