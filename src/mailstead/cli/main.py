@@ -29,6 +29,7 @@ COMMANDS = {
     "account": "People and programs with mailboxes.",
     "alias": "Addresses that lead to others.",
     "queue": "Mail that waits to leave.",
+    "suppression": "Addresses that mail does not go to any more.",
     "top": "What the server does right now.",
     "message": "What happened to a message, and why.",
     "check": "Look for problems, change nothing.",

@@ -50,16 +50,15 @@ def add_domain(tx: Tx, name: Domain, organisation: str = "") -> OrganisationId:
 
     Without a name: the first organisation there is, or one named after the domain.
     """
-    owner = accounts.find_organisation(tx, organisation) if organisation else _first(tx)
+    owner = (
+        accounts.find_organisation(tx, organisation)
+        if organisation
+        else accounts.first_organisation(tx)
+    )
     if owner is None:
         owner = accounts.create_organisation(tx, organisation or name)
     accounts.create_domain(tx, owner, name)
     return owner
-
-
-def _first(tx: Tx) -> OrganisationId | None:
-    id_: OrganisationId | None = tx.value("SELECT min(id) FROM organisation")
-    return id_
 
 
 def check_password(password: str) -> None:

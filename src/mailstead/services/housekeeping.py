@@ -1,6 +1,6 @@
 """What has to be done now and then: old journal rows go, Trash and Junk empty themselves.
 
-Also ended are deletions that were cut short.
+Suppressions expire, and deletions that were cut short are ended.
 Each step is a series of small writes, so that mail goes on meanwhile.
 """
 
@@ -12,7 +12,7 @@ from mailstead.model.errors import TemporaryFailure
 from mailstead.model.numbers import MailboxId
 from mailstead.model.world import Clock
 from mailstead.services.watch import Watch
-from mailstead.storage import journal, mailboxes, messages
+from mailstead.storage import journal, mailboxes, messages, suppression
 from mailstead.storage.store import WRITE_LIMIT, Store, Tx, to_micros
 
 ROUND = timedelta(hours=1)
@@ -41,6 +41,7 @@ class Housekeeping:
     async def tidy(self) -> None:
         """One round."""
         await self._repeat(lambda tx: journal.expire(tx, WRITE_LIMIT))
+        await self._repeat(lambda tx: suppression.expire(tx, WRITE_LIMIT))
         await self._repeat(lambda tx: messages.clear_left_behind(tx, WRITE_LIMIT))
         await self._empty_trash()
 

@@ -246,6 +246,12 @@ def find_organisation(tx: Tx, name: str) -> OrganisationId | None:
     return id_
 
 
+def first_organisation(tx: Tx) -> OrganisationId | None:
+    """The one that was there first, if there is any."""
+    id_: OrganisationId | None = tx.value("SELECT min(id) FROM organisation")
+    return id_
+
+
 def create_domain(tx: Tx, organisation: OrganisationId, name: Domain) -> DomainId:
     """A domain whose mail is ours from now on; Refusal if it is hosted already."""
     if find_domain(tx, name):

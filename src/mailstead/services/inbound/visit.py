@@ -35,10 +35,11 @@ from mailstead.services.metering import NO_METER, Meter
 from mailstead.services.return_path import ReturnPaths
 from mailstead.services.signing import Signing
 from mailstead.services.watch import Watch
-from mailstead.storage import accounts
+from mailstead.storage import accounts, suppression
 from mailstead.storage.blobs import Budget, Gathering
 from mailstead.storage.plan import JournalRow
 from mailstead.storage.store import Store, Tx
+from mailstead.storage.suppression import Suppression
 
 _NO_ENVELOPE = Mail(None)
 RECIPIENTS_LIMIT = 200  # of one message; RFC 5321 section 4.5.3.1.8 asks for at least 100
@@ -228,8 +229,15 @@ class Visit:
         if not isinstance(found, NotHere):
             return found
         if self.login is not None:
-            return recipients.leave(found.address, self.login.organisation)
+            return self._leave(tx, found.address, self.login.organisation)
         return self._relay(tx, found.address) if self.relays else replies.RELAY_DENIED
+
+    def _leave(self, tx: Tx, recipient: Address, organisation: OrganisationId) -> Found | Reply:
+        """To somebody elsewhere, unless the organisation does not write to them any more."""
+        suppressed = suppression.find(tx, organisation, recipient)
+        if suppressed is None:
+            return recipients.leave(recipient, organisation)
+        return Reply(550, "5.7.1", f"{_SUPPRESSED}: {_plain(suppressed)}")
 
     def _relay(self, tx: Tx, recipient: Address) -> Found | Reply:
         """Without log-in, from a listed network, as a sender of a domain hosted here."""
@@ -312,6 +320,15 @@ class Visit:
     def _now(self) -> datetime:
         """The time."""
         return self.site.world.clock.now()
+
+
+_SUPPRESSED = "Your organisation does not write to this address any more"
+
+
+def _plain(suppressed: Suppression) -> str:
+    """The reason, on one line of a reply."""
+    words = f"{suppressed.reason} {suppressed.evidence}".encode("ascii", "replace").decode()
+    return " ".join(words.split())[:300]
 
 
 def new_trace(world: World) -> TraceId:

@@ -1,0 +1,134 @@
+"""Whom an organisation writes to no more: addresses that are gone, that complained, or were named.
+
+Each row says why and on what evidence. A stream is a kind of mail of an organisation; the row with
+the empty stream counts for all of them.
+Holds: a complaint never expires by itself; addresses are compared folded, as mailboxes are.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from mailstead.model.address import Address
+from mailstead.model.numbers import OrganisationId
+from mailstead.storage.store import Tx, from_micros, to_micros
+
+REASONS = ("gone", "complaint", "unsubscribed", "named")
+EVIDENCE_LIMIT = 1000  # characters
+
+
+class Suppression(msgspec.Struct, frozen=True):
+    """One address that is not written to; `expires` is None for never."""
+
+    address: str
+    reason: str
+    evidence: str
+    created: datetime
+    expires: datetime | None = None
+    stream: str = ""
+
+
+def find(
+    tx: Tx, organisation: OrganisationId, address: Address, stream: str = ""
+) -> Suppression | None:
+    """Why the organisation's stream does not write to the address; None if it may."""
+    row = tx.row(
+        f"SELECT {_COLUMNS} FROM suppression WHERE organisation = :organisation"
+        " AND stream IN ('', :stream) AND address = :address"
+        " AND (expires IS NULL OR expires > :now) ORDER BY stream LIMIT 1",
+        organisation=organisation,
+        stream=stream,
+        address=fold(str(address)),
+        now=to_micros(tx.now),
+    )
+    return None if row is None else _suppression(row)
+
+
+def add(tx: Tx, organisation: OrganisationId, entries: Sequence[Suppression]) -> None:
+    """Write to these no more; what was known of an address before gives way, but no complaint."""
+    tx.many(
+        "INSERT INTO suppression (organisation, stream, address, reason, evidence, created,"
+        " expires) VALUES (:organisation, :stream, :address, :reason, :evidence, :created,"
+        " :expires) ON CONFLICT (organisation, stream, address) DO UPDATE SET"
+        " reason = excluded.reason, evidence = excluded.evidence, created = excluded.created,"
+        " expires = excluded.expires WHERE suppression.reason != 'complaint'",
+        [_row(organisation, entry) for entry in _latest(entries)],
+    )
+
+
+def remove(tx: Tx, organisation: OrganisationId, address: str, stream: str = "") -> bool:
+    """Write to the address again; False if that was not forbidden."""
+    gone = tx.run(
+        "DELETE FROM suppression WHERE organisation = :organisation AND stream = :stream"
+        " AND address = :address",
+        organisation=organisation,
+        stream=stream,
+        address=fold(address),
+    )
+    return gone > 0
+
+
+def page(
+    tx: Tx, organisation: OrganisationId, after: tuple[str, str] = ("", ""), limit: int = 1000
+) -> list[Suppression]:
+    """The next rows behind this (stream, address), in that order."""
+    rows = tx.rows(
+        f"SELECT {_COLUMNS} FROM suppression WHERE organisation = :organisation"
+        " AND (stream, address) > (:stream, :address) ORDER BY stream, address LIMIT :limit",
+        organisation=organisation,
+        stream=after[0],
+        address=after[1],
+        limit=limit,
+    )
+    return [_suppression(row) for row in rows]
+
+
+def expire(tx: Tx, limit: int) -> int:
+    """Forget rows whose time is over; how many it were."""
+    rows = tx.rows(
+        "SELECT organisation, stream, address FROM suppression"
+        " WHERE expires IS NOT NULL AND expires <= :now LIMIT :limit",
+        now=to_micros(tx.now),
+        limit=limit,
+    )
+    names = ("organisation", "stream", "address")
+    tx.many(
+        "DELETE FROM suppression WHERE organisation = :organisation AND stream = :stream"
+        " AND address = :address",
+        [dict(zip(names, row, strict=True)) for row in rows],
+    )
+    return len(rows)
+
+
+def fold(address: str) -> str:
+    """The address as it is compared."""
+    return address.casefold()
+
+
+def _latest(entries: Sequence[Suppression]) -> list[Suppression]:
+    """One for each key: a statement changes a row only once."""
+    return list({(entry.stream, fold(entry.address)): entry for entry in entries}.values())
+
+
+def _row(organisation: OrganisationId, entry: Suppression) -> dict[str, Any]:
+    complaint = entry.reason == "complaint"
+    return {
+        "organisation": organisation,
+        "stream": entry.stream,
+        "address": fold(entry.address),
+        "reason": entry.reason,
+        "evidence": entry.evidence[:EVIDENCE_LIMIT],
+        "created": to_micros(entry.created),
+        "expires": None if complaint or entry.expires is None else to_micros(entry.expires),
+    }
+
+
+_COLUMNS = "address, reason, evidence, created, expires, stream"
+
+
+def _suppression(row: tuple[Any, ...]) -> Suppression:
+    address, reason, evidence, created, expires, stream = row
+    until = None if expires is None else from_micros(expires)
+    return Suppression(address, reason, evidence, from_micros(created), until, stream)
