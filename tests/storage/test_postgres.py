@@ -4,9 +4,10 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -141,6 +142,30 @@ async def test_a_long_change_comes_through_beside_much_new_mail(
         await one.close()
 
 
+async def test_who_waits_for_each_other_does_not_wait_long(postgres: str, tmp_path: Path) -> None:
+    """PostgreSQL itself looks for deadlocks after a second."""
+    stores = [await prepared(postgres, tmp_path), open_store(postgres, tmp_path)]
+    both = [threading.Barrier(2, timeout=5), threading.Barrier(2, timeout=5)]
+    for barrier in both:
+        began = time.monotonic()
+
+        def cross(tx: Tx, first: int, barrier: threading.Barrier = barrier) -> list[int]:
+            modseq = mailboxes.next_modseq(tx, AccountId(first))
+            with suppress(threading.BrokenBarrierError):
+                barrier.wait()  # both have one
+                barrier.abort()
+            return [modseq, mailboxes.next_modseq(tx, AccountId(3 - first))]
+
+        works = [lambda tx, first=first: cross(tx, first) for first in (1, 2)]
+        results = await asyncio.gather(
+            *(store.write(work) for store, work in zip(stores, works, strict=True))  # type: ignore[arg-type]
+        )
+        assert len({tuple(one) for one in results}) == 2
+        assert time.monotonic() - began < 0.8
+    for store in stores:
+        await store.close()
+
+
 async def test_one_of_two_gets_the_name(postgres: str, tmp_path: Path) -> None:
     stores = [await prepared(postgres, tmp_path), open_store(postgres, tmp_path)]
     account, _ = await stores[0].read(inbox)
@@ -231,7 +256,7 @@ def hold_up(url: str, sql: str) -> psycopg.Connection[Any]:
 async def test_a_lock_that_another_keeps_is_a_temporary_failure(
     postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(postgres_tx._LIMITS, "lock_timeout", timedelta(milliseconds=200))
+    monkeypatch.setattr(postgres_tx, "LOCK_TIMEOUT", timedelta(milliseconds=200))
     store = await prepared(postgres, tmp_path)
     place = await store.read(inbox)
     with hold_up(postgres, "SELECT * FROM account FOR UPDATE"):
@@ -435,7 +460,7 @@ async def test_under_load_while_the_server_crashes_nothing_that_was_promised_is_
 def test_who_cannot_connect_waits_longer_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now, tries = 1000.0, []
 
-    def refuse(url: str, relaxed: bool) -> None:
+    def refuse(*_: object) -> None:
         tries.append(now)
         raise psycopg.OperationalError("connection refused")
 
@@ -469,10 +494,9 @@ def test_a_database_that_cannot_be_used(
 
 
 def test_nodes_that_start_at_the_same_time_wait_for_the_tables(
-    schemas: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(postgres_tx._LIMITS, "lock_timeout", timedelta(milliseconds=100))
-    url = schemas("")
+    url = postgres
     other = hold_up(url, f"SELECT pg_advisory_xact_lock({0x6D61696C})")
 
     async def start() -> None:

@@ -19,9 +19,9 @@ from mailstead.storage.group_commit import GroupCommit, Measure, Work, unmeasure
 from mailstead.storage.packfile import Known, Packs, Place
 from mailstead.storage.plan import Applied, JournalRow, Plan
 from mailstead.storage.postgres_tx import (
-    ALONE,
-    AMONG_OTHERS,
+    LOCK_TIMEOUT,
     NEW_MAIL,
+    PATIENCE,
     PLAIN,
     READ,
     WRITE,
@@ -29,6 +29,7 @@ from mailstead.storage.postgres_tx import (
     IdRanges,
     Link,
     PostgresTx,
+    alone,
     check_server,
     failure_of,
     is_conflict,
@@ -51,7 +52,7 @@ class PostgresWriter:
 
     def __init__(self, tx: PostgresTx) -> None:
         self.tx = tx
-        self._alone = False  # the next transaction: this one was in somebody's way
+        self._alone = self._next_alone = False  # this transaction, the next one
 
     def kind(self, work: Work) -> str:
         """New mail locks the counters that it changes, and relies on nothing else."""
@@ -63,8 +64,8 @@ class PostgresWriter:
 
     def begin(self, kind: str) -> None:
         """Begin."""
-        alone, self._alone = self._alone, False
-        self.tx.begin(kind.replace(AMONG_OTHERS, ALONE) if alone else kind)
+        self._alone, self._next_alone = self._next_alone, False
+        self.tx.begin(alone(kind) if self._alone else kind)
 
     def alone(self, work: Callable[[PostgresTx], Any]) -> Any:
         """What came of the work; if it raises something of ours, only it is undone."""
@@ -89,8 +90,9 @@ class PostgresWriter:
 
     def worth_another(self, error: BaseException, tries: int) -> bool:
         """Whether somebody else was in the way: the next time nobody is."""
-        self._alone = is_conflict(error) and tries < TRIES
-        return self._alone
+        waited = isinstance(error, psycopg.errors.LockNotAvailable) and not self._alone
+        self._next_alone = (waited or is_conflict(error)) and tries < TRIES
+        return self._next_alone
 
     def failure_of(self, error: Exception) -> Exception:
         """What the house is told."""
@@ -153,7 +155,8 @@ class PostgresStore:
         self._ids.close()
 
     def _transaction(self, ids: IdRanges | None = None) -> PostgresTx:
-        return PostgresTx(Link(self._url), self._clock, self.packs.reader(), ids)
+        link = Link(self._url, patience=PATIENCE if ids else LOCK_TIMEOUT)
+        return PostgresTx(link, self._clock, self.packs.reader(), ids)
 
     async def _read_once(self, work: Callable[[Tx], T], known: Known) -> T:
         if self._pool is None:

@@ -23,6 +23,7 @@ from mailstead.storage.packfile import Place, Reader
 CONNECT_TIMEOUT = 5  # seconds
 STATEMENT_TIMEOUT = timedelta(seconds=30)
 LOCK_TIMEOUT = timedelta(seconds=10)
+PATIENCE = timedelta(milliseconds=100)  # with a lock, at the first try: it may be a deadlock
 IDLE_TIMEOUT = timedelta(seconds=10)  # of a transaction in which nothing happens: we hang
 BACK_OFF = (0.1, 5.0)  # seconds before the next connection is tried: the first time, at most
 CLOCK_DRIFT = timedelta(minutes=1)  # how long the difference to the database's clock is believed
@@ -32,19 +33,25 @@ PREPARED = 500  # statements
 
 _LIMITS = {
     "statement_timeout": STATEMENT_TIMEOUT,
-    "lock_timeout": LOCK_TIMEOUT,
     "idle_in_transaction_session_timeout": IDLE_TIMEOUT,
 }
+_MILLISECOND = timedelta(milliseconds=1)
 _KEEPALIVE = {"idle": 10, "interval": 5, "count": 3}  # seconds, seconds, probes: on both sides
 
 # The statements that go ahead of the first one. A LOCK is taken before the transaction's state is,
 # and on a table that is hardly ever written: it could be any.
 PLAIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-AMONG_OTHERS = "; LOCK TABLE organisation IN ROW SHARE MODE"
-ALONE = "; LOCK TABLE organisation IN EXCLUSIVE MODE"
-WRITE = "BEGIN ISOLATION LEVEL SERIALIZABLE" + AMONG_OTHERS
-NEW_MAIL = PLAIN + AMONG_OTHERS
+_AMONG_OTHERS = "; LOCK TABLE organisation IN ROW SHARE MODE"
+WRITE = "BEGIN ISOLATION LEVEL SERIALIZABLE" + _AMONG_OTHERS
+NEW_MAIL = PLAIN + _AMONG_OTHERS
+
+
+def alone(kind: str) -> str:
+    """The same while no other writer is at it."""
+    patience = f"; SET LOCAL lock_timeout = {LOCK_TIMEOUT // _MILLISECOND}"
+    return kind.replace(_AMONG_OTHERS, f"{patience}; LOCK TABLE organisation IN EXCLUSIVE MODE")
+
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -52,8 +59,8 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 class Link:
     """A connection that is made when it is needed, and made again when it broke."""
 
-    def __init__(self, url: str, relaxed: bool = False) -> None:
-        self._url, self._relaxed = url, relaxed
+    def __init__(self, url: str, relaxed: bool = False, patience: timedelta = LOCK_TIMEOUT) -> None:
+        self._url, self._relaxed, self._patience = url, relaxed, patience
         self._connection: Connection | None = None
         self._not_before, self._wait = 0.0, BACK_OFF[0]
 
@@ -67,7 +74,7 @@ class Link:
         if now < self._not_before:
             raise TemporaryFailure("the database cannot be reached")
         try:
-            self._connection = connect(self._url, self._relaxed)
+            self._connection = connect(self._url, self._relaxed, self._patience)
         except psycopg.OperationalError as error:
             self._not_before = time.monotonic() + self._wait
             self._wait = min(self._wait * 2, BACK_OFF[1])
@@ -81,12 +88,13 @@ class Link:
             self._connection.close()
 
 
-def connect(url: str, relaxed: bool = False) -> Connection:
+def connect(url: str, relaxed: bool = False, patience: timedelta = LOCK_TIMEOUT) -> Connection:
     """A connection with the settings that everything here relies on.
 
     `relaxed` does not wait for the disk: for what may be lost if what comes later is lost, too.
     """
-    options = [f"-c {name}={limit // _MILLISECOND}" for name, limit in _LIMITS.items()]
+    limits = _LIMITS | {"lock_timeout": patience}
+    options = [f"-c {name}={limit // _MILLISECOND}" for name, limit in limits.items()]
     # The server, too: the locks of a node that lost its power must not outlive it for hours.
     options += [f"-c tcp_keepalives_{name}={value}" for name, value in _KEEPALIVE.items()]
     durable = "off" if relaxed else "on"
@@ -105,9 +113,6 @@ def connect(url: str, relaxed: bool = False) -> Connection:
     connection.prepare_threshold, connection.prepared_max = 1, PREPARED
     arrays.teach(connection)
     return connection
-
-
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 class IdRanges:
