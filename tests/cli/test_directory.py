@@ -80,13 +80,23 @@ def test_a_key_is_replaced(mailstead: Any) -> None:
     assert f"mailstead domain dkim example.org --use {new}" in ran.out
     assert f"{new}._domainkey.example.org.  TXT" in ran.out
     assert mailstead("domain", "list", "--json").json()[0]["dkim"] == old["selector"]
-    ran = mailstead("domain", "dkim", "example.org", "--use", new)
+    ran = mailstead("domain", "dkim", "example.org", "--use", new, "--force")
     assert f"signs its mail with the key {new}" in ran.out
     assert "for a week" in ran.out
     assert mailstead("domain", "list", "--json").json()[0]["dkim"] == new
     again = mailstead("domain", "dkim", "example.org", "--json")
     assert [key["active"] for key in again.json()["keys"]] == [True, False]
     assert "PRIVATE" not in again.out
+
+
+def test_a_key_that_nobody_could_find_is_not_used(mailstead: Any) -> None:
+    text = mailstead.config.read_text()  # nobody answers there:
+    mailstead.config.write_text(text.replace("#servers = []", 'servers = ["127.0.0.1:1"]'))
+    mailstead("domain", "dkim", "example.org", "--new")
+    (new, old) = mailstead("domain", "dkim", "example.org", "--json").json()["keys"]
+    ran = mailstead("domain", "dkim", "example.org", "--use", new["selector"])
+    assert (ran.code, "--force" in ran.err) == (1, True)
+    assert mailstead("domain", "list", "--json").json()[0]["dkim"] == old["selector"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ async def publish_key(world: SimulatedWorld, house: SimulatedHouse) -> str:
     """A key for the house's domain, with its record in the zone; the record's name."""
     store, domain = house.house.store, house.address_of("x").domain
     await signing.ensure_key(store, house.house.world.offload, domain)
-    key = await store.read(lambda tx: signing.find_key(tx, domain))
+    (key,) = await store.read(lambda tx: signing.find_keys(tx, domain))
     assert key is not None
     world.zone["TXT", key.name] = key.record
     return key.name

@@ -1,5 +1,7 @@
 """Keys as operators see them, and which mail is signed."""
 
+import re
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
@@ -42,7 +44,7 @@ async def test_a_domain_comes_with_a_key(world: SimulatedWorld) -> None:
     ((selector, active),) = (await keys(house, name)).items()
     assert selector == f"m{world.clock.now():%Y%m%d}"
     assert active
-    found = await store.read(lambda tx: signing.find_key(tx, name))
+    (found,) = await store.read(lambda tx: signing.find_keys(tx, name))
     assert found is not None
     made = load(found.pem)
     assert isinstance(made, RSAPrivateKey)
@@ -71,6 +73,68 @@ async def test_keys_are_replaced_by_hand(world: SimulatedWorld) -> None:
     await house.submit(ALICE, to=ALICE)
     assert await selector_of_newest(house) == f"{today}b"
     assert await keys(house) == {today: False, f"{today}b": True}
+
+
+async def selectors_of_newest(house: SimulatedHouse) -> list[tuple[str, str]]:
+    """Algorithm and selector of each signature of the newest message of alice."""
+    found = fields.get_all((await house.newest(ALICE)).header, "DKIM-Signature")
+    tags = [dict(re.findall(r"(\w+)=([^;\s]+)", field.decode())) for field in found]
+    return [(one["a"], one["s"]) for one in tags]
+
+
+@pytest.mark.rfc("8463 section 5")
+async def test_a_key_of_each_algorithm_signs(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", accounts=["alice"])
+    store, offload = house.house.store, house.house.world.offload
+    first = await signing.ensure_key(store, offload, ORG)
+    second = await signing.prepare_key(store, offload, ORG, "ed25519")
+    assert second.record.startswith("v=DKIM1; k=ed25519; p=")
+    await store.write(lambda tx: signing.use_key(tx, ORG, second.selector))
+    await house.submit(ALICE, to=ALICE)
+    assert await selectors_of_newest(house) == [
+        ("rsa-sha256", first.selector),
+        ("ed25519-sha256", second.selector),
+    ]
+
+
+async def test_what_was_replaced_goes_after_a_week(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", accounts=["alice"])
+    store, offload = house.house.store, house.house.world.offload
+    first = await signing.ensure_key(store, offload, ORG)
+    second = await signing.prepare_key(store, offload, ORG)
+    await store.write(lambda tx: signing.use_key(tx, ORG, second.selector))
+    await world.sleep(days=6)
+    await house.house.housekeeping.tidy()
+    assert await keys(house) == {second.selector: True, first.selector: False}
+    await store.write(lambda tx: signing.use_key(tx, ORG, first.selector))  # back again
+    await world.sleep(days=8)
+    await house.house.housekeeping.tidy()
+    assert await keys(house) == {first.selector: True}
+
+
+@pytest.mark.rfc("6376 section 3.6.1")
+@pytest.mark.parametrize(
+    ("published", "says"),
+    [
+        ("{record}", ""),
+        ("v=DKIM1; t=s; k=rsa;  p = {spaced}", ""),
+        ("v=DKIM1; k=rsa; p=AAAA", "another key's"),
+        ("v=DKIM1; k=rsa; p=", "another key's"),
+        (None, "no record"),
+    ],
+)
+async def test_whether_the_world_could_verify(
+    world: SimulatedWorld, published: str | None, says: str
+) -> None:
+    house = await world.house("example.org", accounts=["alice"])
+    store = house.house.store
+    key = await signing.ensure_key(store, house.house.world.offload, ORG)
+    spaced = " ".join(key.record.partition("p=")[2][at : at + 60] for at in range(0, 500, 60))
+    if published is not None:
+        world.zone["TXT", key.name] = published.format(record=key.record, spaced=spaced)
+    gap = await signing.find_gap(store, world.zone, ORG, key.selector)
+    assert says in gap
+    assert bool(says) == bool(gap)
 
 
 async def test_what_is_refused(world: SimulatedWorld) -> None:

@@ -10,9 +10,11 @@ from mailstead.cli.parameters import ADDRESS, DOMAIN
 from mailstead.cli.printing import for_operators, show, table
 from mailstead.cli.records import Record, dkim_record, format_records, own_addresses, records
 from mailstead.model.address import Address, Domain
+from mailstead.model.errors import Refusal
 from mailstead.msgauth.dkim.key import SigningKey
 from mailstead.server.wiring import House
 from mailstead.services import directory, signing
+from mailstead.services.signing import ALGORITHMS
 from mailstead.storage import accounts
 from mailstead.storage import dkim as dkim_keys
 from mailstead.storage.dkim import StoredKey
@@ -44,6 +46,7 @@ class ShownKey(msgspec.Struct, frozen=True):
     algorithm: str
     active: bool
     created: datetime
+    retired: datetime | None = None
 
 
 class ShownKeys(msgspec.Struct, frozen=True):
@@ -127,55 +130,70 @@ def catch_all(name: Domain, account: Address | None, none: bool, as_json: bool) 
 @domain.command()
 @click.argument("name", type=DOMAIN)
 @click.option("--new", is_flag=True, help="Make another key, which does not sign yet.")
+@click.option(
+    "--algorithm", type=click.Choice(ALGORITHMS), default="rsa", help="Of the key that is made."
+)
 @click.option("--use", metavar="SELECTOR", help="Sign with this key from now on.")
+@click.option("--force", is_flag=True, help="Use it although its record is not in the DNS.")
 @for_operators
-def dkim(name: Domain, new: bool, use: str | None, as_json: bool) -> None:
-    """Show the key that signs a domain's mail, and the DNS record to publish for it.
+def dkim(
+    name: Domain, new: bool, algorithm: str, use: str | None, force: bool, as_json: bool
+) -> None:
+    """Show the keys that sign a domain's mail, and the DNS records to publish for them.
 
     A domain without a key gets one. To replace a key: --new, publish the record that it prints,
     a day later --use its selector, and a week after that take the old record out of the DNS.
+    A key of the other algorithm signs beside the first.
     """
     if new and use:
         raise click.UsageError("first --new; --use once its record is published")
     with teaching(NONEXISTENT=f"mailstead domain dkim {name}"):
-        operate(lambda house: _change_keys(house, name, new, use))
+        operate(lambda house: _change_keys(house, name, algorithm if new else "", use, force))
     keys = read(lambda tx: dkim_keys.list_all(tx, accounts.get_domain(tx, name).id))
     shown = ShownKeys(name, [_without_secret(key) for key in keys], _key_records(name, keys))
     show(shown, _text_of_keys(shown, bool(use)), as_json)
 
 
-async def _change_keys(house: House, name: Domain, new: bool, use: str | None) -> None:
+async def _change_keys(house: House, name: Domain, new: str, use: str | None, force: bool) -> None:
     store, offload = house.store, house.world.offload
     if use:
+        if not force and (gap := await signing.find_gap(store, house.world.resolver, name, use)):
+            raise Refusal(
+                f"{gap}: nobody could verify what it signs. Publish the record, wait until it is"
+                " seen everywhere (a day), or say --force"
+            )
         await store.write(lambda tx: signing.use_key(tx, name, use))
     elif new:
-        await signing.prepare_key(store, offload, name)
+        await signing.prepare_key(store, offload, name, new)
     else:
         await signing.ensure_key(store, offload, name)
 
 
 def _without_secret(key: StoredKey) -> ShownKey:
-    return ShownKey(key.selector, key.algorithm, key.active, key.created)
+    return ShownKey(key.selector, key.algorithm, key.active, key.created, key.retired)
 
 
 def _key_records(name: Domain, keys: list[StoredKey]) -> list[Record]:
-    """The record of the key that signs, and of newer ones, which are to follow it."""
-    found = []
-    for key in keys:
-        why = "DKIM: the key that signs" if key.active else "DKIM: a key that does not sign yet"
-        found.append(dkim_record(SigningKey(name, key.selector, key.private_key), why))
-        if key.active:
-            break
-    return found
+    """The records of the keys that sign, and of those that are to follow them."""
+    return [
+        dkim_record(
+            SigningKey(name, key.selector, key.private_key),
+            f"DKIM: {'the' if key.active else 'an'} {key.algorithm} key that"
+            f" {'signs' if key.active else 'does not sign yet'}",
+        )
+        for key in keys
+        if key.retired is None
+    ]
 
 
 def _text_of_keys(shown: ShownKeys, used: bool) -> str:
-    signs = next((key.selector for key in shown.keys if key.active), None)
+    signs = " and ".join(key.selector for key in shown.keys if key.active)
     state = f"signs its mail with the key {signs}" if signs else "does not sign its mail"
     lines = [f"{shown.name} {state}. Publish in the DNS:", format_records(shown.records)]
-    if not shown.keys[0].active:
-        command = f"mailstead domain dkim {shown.name} --use {shown.keys[0].selector}"
-        lines.append(f"Next, a day after the new record is published: {command}")
+    for key in shown.keys:
+        if not key.active and key.retired is None:
+            command = f"mailstead domain dkim {shown.name} --use {key.selector}"
+            lines.append(f"Next, a day after the new record is published: {command}")
     if used:
         lines.append("Keep the record of the old key for a week: mail with it is on its way.")
     return "\n\n".join(lines)

@@ -1,13 +1,15 @@
 """Signing what our accounts write (RFC 6376): the author's domain, the key it has, the signature.
 
-Mail is signed if the domain of its author is hosted here and has an active key. A key is made when
-its domain is added and replaced by operators: a new one is made, published, then used.
+Mail is signed if the domain of its author is hosted here and has an active key: with the newest of
+each algorithm. A key is made when its domain is added and replaced by operators: a new one is made,
+published, then used. What was replaced is kept a week, should somebody want it back.
 """
 
 from datetime import datetime, timedelta
 from string import ascii_lowercase
 
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -16,14 +18,17 @@ from cryptography.hazmat.primitives.serialization import (
 
 from mailstead.message.addresses import author_addresses
 from mailstead.model.address import Domain
+from mailstead.model.dns import Question
 from mailstead.model.errors import Refusal
-from mailstead.model.world import Clock, Offload
+from mailstead.model.world import Clock, Offload, Resolver
 from mailstead.msgauth.dkim.key import SigningKey
 from mailstead.msgauth.dkim.sign import sign
 from mailstead.services.submission import CompletedHeader
 from mailstead.storage import accounts, dkim
 from mailstead.storage.store import Store, Tx
 
+ALGORITHMS = ("rsa", "ed25519")  # RFC 8463 section 5: a second signature for those who know it
+RETIRED_KEPT = timedelta(days=7)
 RSA_BITS = 2048  # RFC 8301 section 3.2; a longer key needs TCP in many a resolver
 KEYS_REMEMBERED = timedelta(minutes=1)  # so long until a change by `mailstead domain dkim` is seen
 DOMAINS_LIMIT = 10_000  # of which keys, or that there are none, are remembered
@@ -34,50 +39,61 @@ class Signing:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
-        self._keys: dict[Domain, tuple[datetime, SigningKey | None]] = {}
+        self._keys: dict[Domain, tuple[datetime, tuple[SigningKey, ...]]] = {}
 
     async def sign(self, done: CompletedHeader, body_hash: bytes) -> CompletedHeader:
-        """The header with a signature on top, if its author's domain has a key; and says so."""
+        """The header with signatures on top, if its author's domain has keys; and says so."""
         authors = author_addresses(done.header)
-        key = await self._key_of(authors[0].domain) if authors else None
-        if key is None:
+        keys = await self._keys_of(authors[0].domain) if authors else ()
+        if not keys:
             return done
-        field = sign(done.header, body_hash, key, self._clock.now())
-        change = f"signed for {key.domain} with selector {key.selector}"
-        return CompletedHeader(field + done.header, (*done.changes, change))
-
-    async def _key_of(self, domain: Domain) -> SigningKey | None:
         now = self._clock.now()
-        until, key = self._keys.get(domain, (now, None))
+        signatures = b"".join([sign(done.header, body_hash, key, now) for key in keys])
+        selectors = " and ".join(key.selector for key in keys)
+        change = f"signed for {keys[0].domain} with selector {selectors}"
+        return CompletedHeader(signatures + done.header, (*done.changes, change))
+
+    async def _keys_of(self, domain: Domain) -> tuple[SigningKey, ...]:
+        now = self._clock.now()
+        until, keys = self._keys.get(domain, (now, ()))
         if until > now:
-            return key
-        key = await self._store.look_up(lambda tx: find_key(tx, domain))
+            return keys
+        keys = await self._store.look_up(lambda tx: find_keys(tx, domain))
         if len(self._keys) >= DOMAINS_LIMIT:
             self._keys.clear()
-        self._keys[domain] = (now + KEYS_REMEMBERED, key)
-        return key
+        self._keys[domain] = (now + KEYS_REMEMBERED, keys)
+        return keys
 
 
-def find_key(tx: Tx, domain: Domain) -> SigningKey | None:
-    """The key that the domain signs with: the newest of the active ones."""
-    found = dkim.active(tx, domain)
-    return SigningKey(domain, found[0].selector, found[0].private_key) if found else None
+def find_keys(tx: Tx, domain: Domain) -> tuple[SigningKey, ...]:
+    """The keys that the domain signs with: of each algorithm the newest that is active."""
+    newest: dict[str, SigningKey] = {}
+    for key in dkim.active(tx, domain):
+        newest.setdefault(key.algorithm, SigningKey(domain, key.selector, key.private_key))
+    return tuple(newest[algorithm] for algorithm in ALGORITHMS if algorithm in newest)
 
 
 # ---------------------------------------------------------------------- keys, as operators see them
 
 
-async def make_key(offload: Offload) -> bytes:
-    """A new RSA key as PEM, made on a thread: it takes up to half a second."""
-    return await offload.run(_generate)
+async def make_key(offload: Offload, algorithm: str = "rsa") -> bytes:
+    """A new key as PEM, made on a thread: an RSA key takes up to half a second."""
+    return await offload.run(_generate_rsa if algorithm == "rsa" else _generate_ed25519)
 
 
-def _generate() -> bytes:
+def _generate_rsa() -> bytes:
     key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def keep_key(tx: Tx, domain: Domain, pem: bytes, active: bool = True) -> SigningKey:
+def _generate_ed25519() -> bytes:
+    key = Ed25519PrivateKey.generate()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def keep_key(
+    tx: Tx, domain: Domain, pem: bytes, active: bool = True, algorithm: str = "rsa"
+) -> SigningKey:
     """Keep the key for the domain, under a selector of today that is free."""
     hosted = accounts.get_domain(tx, domain)
     today = f"m{tx.now:%Y%m%d}"
@@ -86,7 +102,7 @@ def keep_key(tx: Tx, domain: Domain, pem: bytes, active: bool = True) -> Signing
     selector = next(free, None)
     if selector is None:
         raise Refusal(f"{domain} got {len(names)} keys today: go on tomorrow", "LIMIT")
-    dkim.create(tx, hosted.id, selector, "rsa", pem, active)
+    dkim.create(tx, hosted.id, selector, algorithm, pem, active)
     return SigningKey(domain, selector, pem)
 
 
@@ -100,20 +116,48 @@ async def ensure_key(store: Store, offload: Offload, domain: Domain) -> SigningK
 
 def _key_of_hosted(tx: Tx, domain: Domain) -> SigningKey | None:
     accounts.get_domain(tx, domain)
-    return find_key(tx, domain)
+    return next(iter(find_keys(tx, domain)), None)
 
 
-async def prepare_key(store: Store, offload: Offload, domain: Domain) -> SigningKey:
+async def prepare_key(
+    store: Store, offload: Offload, domain: Domain, algorithm: str = "rsa"
+) -> SigningKey:
     """One more key for the domain, which signs nothing before `use_key`."""
     await store.read(lambda tx: accounts.get_domain(tx, domain))
-    pem = await make_key(offload)
-    return await store.write(lambda tx: keep_key(tx, domain, pem, active=False))
+    pem = await make_key(offload, algorithm)
+    return await store.write(lambda tx: keep_key(tx, domain, pem, False, algorithm))
 
 
 def use_key(tx: Tx, domain: Domain, selector: str) -> None:
-    """Sign with this key of the domain, and with the others no more."""
+    """Sign with this key of the domain, and with others of its algorithm no more."""
     hosted = accounts.get_domain(tx, domain)
     dkim.activate(tx, hosted.id, selector)
-    for key in dkim.list_all(tx, hosted.id):
-        if key.active and key.selector != selector:
+    keys = dkim.list_all(tx, hosted.id)
+    algorithm = next(key.algorithm for key in keys if key.selector == selector)
+    for key in keys:
+        if key.active and key.algorithm == algorithm and key.selector != selector:
             dkim.retire(tx, hosted.id, key.selector)
+
+
+async def find_gap(store: Store, resolver: Resolver, domain: Domain, selector: str) -> str:
+    """Why the world could not verify what this key signs; "" if its record is in the DNS."""
+    hosted = await store.read(lambda tx: accounts.get_domain(tx, domain))
+    stored = await store.read(lambda tx: dkim.find(tx, hosted.id, selector))
+    if stored is None:
+        raise Refusal(f"there is no key {selector}", "NONEXISTENT")
+    key = SigningKey(domain, selector, stored.private_key)
+    answer = await resolver.ask(Question("TXT", key.name))
+    if answer.failed:
+        return f"the DNS does not say whether {key.name} is there ({answer.status.value})"
+    if not answer.records:
+        return f"the DNS has no record {key.name}"
+    wanted = _tags(key.record)["p"]
+    if not any(_tags(text).get("p") == wanted for text in answer.records):
+        return f"the record {key.name} is another key's"
+    return ""
+
+
+def _tags(record: str) -> dict[str, str]:
+    """The tags of a key record (RFC 6376 section 3.2), without white space."""
+    pairs = (tag.partition("=") for tag in record.split(";"))
+    return {name.strip(): "".join(value.split()) for name, _, value in pairs}

@@ -21,6 +21,7 @@ class StoredKey(msgspec.Struct, frozen=True):
     private_key: bytes
     active: bool
     created: datetime
+    retired: datetime | None = None  # when another took its place
 
 
 def create(
@@ -59,8 +60,13 @@ def active(tx: Tx, name: str) -> list[StoredKey]:
 
 
 def signing_selectors(tx: Tx) -> dict[DomainId, str]:
-    """The selector that each domain signs with; domains without a key are not in it."""
-    return dict(tx.rows("SELECT domain, selector FROM dkim_key WHERE active = 1 ORDER BY id"))
+    """The selectors that each domain signs with; domains without a key are not in it."""
+    found: dict[DomainId, list[str]] = {}
+    for domain, selector in tx.rows(
+        "SELECT domain, selector FROM dkim_key WHERE active = 1 ORDER BY id"
+    ):
+        found.setdefault(domain, []).append(selector)
+    return {domain: " ".join(selectors) for domain, selectors in found.items()}
 
 
 def find(tx: Tx, domain: DomainId, selector: str) -> StoredKey | None:
@@ -83,6 +89,13 @@ def retire(tx: Tx, domain: DomainId, selector: str) -> None:
     _set_active(tx, domain, selector, False)
 
 
+def forget_retired(tx: Tx, before: datetime) -> int:
+    """Forget the keys that were replaced before that time; how many it were."""
+    return tx.run(
+        "DELETE FROM dkim_key WHERE active = 0 AND retired < :before", before=to_micros(before)
+    )
+
+
 def delete_all(tx: Tx, domain: DomainId) -> None:
     """Forget the keys of a domain that goes."""
     tx.run("DELETE FROM dkim_key WHERE domain = :id", id=domain)
@@ -90,8 +103,10 @@ def delete_all(tx: Tx, domain: DomainId) -> None:
 
 def _set_active(tx: Tx, domain: DomainId, selector: str, active: bool) -> None:
     changed = tx.run(
-        "UPDATE dkim_key SET active = :active WHERE domain = :domain AND selector = :selector",
+        "UPDATE dkim_key SET active = :active, retired = :retired"
+        " WHERE domain = :domain AND selector = :selector",
         active=int(active),
+        retired=None if active else to_micros(tx.now),
         domain=domain,
         selector=selector,
     )
@@ -99,9 +114,10 @@ def _set_active(tx: Tx, domain: DomainId, selector: str, active: bool) -> None:
         raise Refusal(f"there is no key {selector}", "NONEXISTENT")
 
 
-_KEY = "selector, algorithm, private_key, active, created"
+_KEY = "selector, algorithm, private_key, active, created, retired"
 
 
 def _key(row: tuple[Any, ...]) -> StoredKey:
-    selector, algorithm, private_key, active, created = row
-    return StoredKey(selector, algorithm, private_key, bool(active), from_micros(created))
+    selector, algorithm, private_key, active, created, retired = row
+    gone = None if retired is None else from_micros(retired)
+    return StoredKey(selector, algorithm, private_key, bool(active), from_micros(created), gone)
