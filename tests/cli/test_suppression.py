@@ -30,7 +30,9 @@ def test_a_complaint_has_no_end(mailstead: Shell) -> None:
 
 
 def test_a_file_out_and_in(mailstead: Shell, tmp_path: Path) -> None:
-    mailstead("suppression", "add", BOB, "--reason", "complaint", "--evidence", 'said "stop", twice')
+    mailstead(
+        "suppression", "add", BOB, "--reason", "complaint", "--evidence", 'said "stop", twice'
+    )
     mailstead("suppression", "add", "carol@example.com", "--days", "5")
     path = tmp_path / "list.csv"
     path.write_text(mailstead("suppression", "export").out, "utf-8")
