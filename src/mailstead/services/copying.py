@@ -65,6 +65,7 @@ class Copying:
 
     async def _copy_table(self, table: Table) -> None:
         total, done = await self._count(table), 0
+        self._progress(f"{table.name}: {total} rows to copy ...")
         after = await self._target.store.read(lambda tx: copying.position(tx, table))
         while rows := await _read_page(self._source, table, after):
             await self._target.store.write(
