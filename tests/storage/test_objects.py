@@ -76,7 +76,9 @@ def test_a_bucket_that_is_not_there_is_no_damage(moto: Moto, tmp_path: Path) -> 
         lambda: bucket.get("a.pack", 0, 1),
         lambda: bucket.put("a.pack", tmp_path / "file"),
     ):
-        with pytest.raises(TemporaryFailure, match="s3://nobodys/prefix cannot be used: .*NoSuchBucket"):
+        with pytest.raises(
+            TemporaryFailure, match="s3://nobodys/prefix cannot be used: .*NoSuchBucket"
+        ):
             ask()
 
 
