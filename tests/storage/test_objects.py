@@ -77,7 +77,7 @@ def test_a_bucket_that_is_not_there_is_no_damage(moto: Moto, tmp_path: Path) -> 
         lambda: bucket.put("a.pack", tmp_path / "file"),
     ):
         with pytest.raises(
-            TemporaryFailure, match="s3://nobodys/prefix cannot be used: .*NoSuchBucket"
+            TemporaryFailure, match=r"s3://nobodys/prefix cannot be used: .*NoSuchBucket"
         ):
             ask()
 
