@@ -25,7 +25,7 @@ STATEMENT_TIMEOUT = timedelta(seconds=30)
 LOCK_TIMEOUT = timedelta(seconds=10)
 PATIENCE = timedelta(milliseconds=100)  # with a lock, at the first try: it may be a deadlock
 IDLE_TIMEOUT = timedelta(seconds=10)  # of a transaction in which nothing happens: we hang
-BACK_OFF = (0.1, 5.0)  # seconds before the next connection is tried: the first time, at most
+BACK_OFF = (0.1, 2.0)  # seconds before the next connection is tried: the first time, at most
 CLOCK_DRIFT = timedelta(minutes=1)  # how long the difference to the database's clock is believed
 RANGE_LIMIT = 1024  # ids taken at once
 RANGE_TIME = 1.0  # seconds: ids of all workers follow the clock that closely
