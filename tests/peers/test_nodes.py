@@ -37,7 +37,18 @@ def test_two_nodes_lose_nothing_whatever_is_taken_away(
     """Notices in time, a shared queue; then each node, the object store, and PostgreSQL."""
     if not WEED.exists():
         missing("SeaweedFS (weed)")
-    options = ["--rounds", "1", "--away", "5", "--queued", "200", "--port", str(free_ports())]
+    options = [
+        "--rounds",
+        "1",
+        "--away",
+        "5",
+        "--queued",
+        "200",
+        "--clients",
+        "6",
+        "--port",
+        str(free_ports()),
+    ]
     run = subprocess.run(
         [sys.executable, SOAK, *options], capture_output=True, text=True, check=False
     )
