@@ -11,6 +11,7 @@ from contextlib import suppress
 from mailstead.model.world import Endpoint, Stream
 
 READ_SIZE = 64 * 1024
+_ENCODING_DER = 2  # OpenSSL's X509_FILETYPE_ASN1
 RECORD_LIMIT = 16 * 1024  # so much is handed to the TLS layer at once; more only grows its buffers
 
 
@@ -56,6 +57,10 @@ class TlsStream:
     def server_name(self) -> str:
         """The name that the client asked for, or that we asked for (RFC 6066 section 3)."""
         return self._object.server_hostname or ""
+
+    def peer_chain(self) -> list[bytes]:
+        """The certificates that the peer showed, as DER, its own first; nobody has checked them."""
+        return _chain(self._object)
 
     async def handshake(self) -> None:
         """Agree on keys; TlsError if that fails. The caller sets the time limit."""
@@ -151,6 +156,15 @@ class TlsStream:
     def _push(self) -> None:
         if self._outgoing.pending:
             self._stream.send(self._outgoing.read())
+
+
+def _chain(connection: ssl.SSLObject) -> list[bytes]:
+    """Before Python 3.13 only the object beneath knows more than the first certificate."""
+    public = getattr(connection, "get_unverified_chain", None)
+    if public is not None:
+        return list(public() or ())
+    found = connection._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
+    return [one.public_bytes(_ENCODING_DER) for one in found or ()]
 
 
 def _reason(error: ssl.SSLError) -> str:
