@@ -18,13 +18,38 @@ class BodyType(enum.StrEnum):
     BINARY_MIME = "BINARYMIME"
 
 
+class Wish(msgspec.Struct, frozen=True):
+    """What the sender wants to hear of one recipient (RFC 3461 sections 4.1 and 4.2).
+
+    `notify` is "NEVER", or "SUCCESS", "FAILURE", "DELAY" with commas; `orcpt` the original
+    recipient as "rfc822;bob@example.net" in xtext. Both are empty if nothing was said.
+    """
+
+    notify: str = ""
+    orcpt: str = ""
+
+    def wants(self, event: str) -> bool:
+        """Whether a DSN of the event is due; failures and delays are told unless said otherwise."""
+        return event in (self.notify or "FAILURE,DELAY").split(",")
+
+
+NO_WISH = Wish()
+
+
 class Envelope(msgspec.Struct, frozen=True):
-    """One reverse-path, one or more recipients, and how the octets may travel."""
+    """One reverse-path, one or more recipients, and how the octets may travel.
+
+    `wishes` are those of the recipients, in their order, or nothing at all; `envid` and `ret`
+    those about the message (RFC 3461 sections 4.3 and 4.4).
+    """
 
     reverse_path: Address | None
     recipients: tuple[Address, ...]
     body_type: BodyType = BodyType.SEVEN_BIT
     smtputf8: bool = False
+    wishes: tuple[Wish, ...] = ()
+    envid: str = ""
+    ret: str = ""
 
 
 def format_path(address: Address | None) -> str:

@@ -181,8 +181,8 @@ class _Session:
                 return self._helo(event, extended)
             case Mail():
                 return await self.visit.mail(event)
-            case Rcpt(recipient):
-                return await self.visit.rcpt(recipient)
+            case Rcpt(recipient, wish):
+                return await self.visit.rcpt(recipient, wish)
             case Data():
                 return replies.START_DATA
             case MessageEnd():

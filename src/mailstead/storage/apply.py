@@ -280,6 +280,8 @@ class _Batch:
             smtputf8=int(step.smtputf8),
             notify=int(step.notify),
             created=self.now,
+            envid=step.envid,
+            ret=step.ret,
         )
         first = self.tx.allocate("queue", len(step.recipients))
         ids = tuple(QueueId(first + n) for n in range(len(step.recipients)))
@@ -369,9 +371,9 @@ _INSERT = {
     " internal_date, saved, size) VALUES (:mailbox, :uid, :email, :content, :modseq, :flags,"
     " :keywords, :internal_date, :saved, :size)",
     "outgoing": "INSERT INTO outgoing (id, trace, organisation, account, reverse_path, header,"
-    " blob, body_size, body_type, smtputf8, notify, created) VALUES (:id, :trace, :organisation,"
-    " :account, :reverse_path, :header, :blob, :body_size, :body_type, :smtputf8, :notify,"
-    " :created)",
+    " blob, body_size, body_type, smtputf8, notify, created, envid, ret) VALUES (:id, :trace,"
+    " :organisation, :account, :reverse_path, :header, :blob, :body_size, :body_type, :smtputf8,"
+    " :notify, :created, :envid, :ret)",
     "queue": queue.INSERT,
     "journal": journal.INSERT,
     "journal_key": journal_index.INSERT,

@@ -13,7 +13,7 @@ import msgspec
 
 from mailstead.message.structure import Digest
 from mailstead.model.entries import AnyEntry
-from mailstead.model.envelope import BodyType
+from mailstead.model.envelope import NO_WISH, BodyType, Wish
 from mailstead.model.numbers import (
     AccountId,
     BlobId,
@@ -83,6 +83,7 @@ class QueuedRecipient(msgspec.Struct, frozen=True):
     due: datetime
     hold: bool = False
     route: str = ""
+    wish: Wish = NO_WISH
 
 
 class Enqueue(msgspec.Struct, frozen=True):
@@ -96,6 +97,8 @@ class Enqueue(msgspec.Struct, frozen=True):
     smtputf8: bool = False
     priority: int = 0
     notify: bool = True  # tell the sender of delays and failures; never for a forward
+    envid: str = ""
+    ret: str = ""
 
 
 class Release(msgspec.Struct, frozen=True):

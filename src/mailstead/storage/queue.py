@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from mailstead.model.envelope import BodyType
+from mailstead.model.envelope import NO_WISH, BodyType, Wish
 from mailstead.model.numbers import (
     AccountId,
     BlobId,
@@ -26,9 +26,9 @@ from mailstead.storage.store import Tx, from_micros, to_micros
 
 INSERT = (
     "INSERT INTO queue (id, outgoing, organisation, recipient, transport, lane, priority, due,"
-    " hold, attempts, created, delay_notified, route, last_reply) VALUES (:id, :outgoing,"
-    " :organisation, :recipient, :transport, :lane, :priority, :due, :hold, 0, :created, 0,"
-    " :route, '')"
+    " hold, attempts, created, delay_notified, route, last_reply, notify, orcpt) VALUES (:id,"
+    " :outgoing, :organisation, :recipient, :transport, :lane, :priority, :due, :hold, 0, :created,"
+    " 0, :route, '', :notify, :orcpt)"
 )
 
 
@@ -49,6 +49,7 @@ class Waiting(msgspec.Struct, frozen=True):
     delay_notified: bool
     last_tried: datetime | None
     last_reply: str
+    wish: Wish = NO_WISH
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -65,6 +66,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     smtputf8: bool
     notify: bool
     created: datetime
+    envid: str = ""
+    ret: str = ""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -107,6 +110,8 @@ def new_row(
         "due": to_micros(recipient.due),
         "hold": int(recipient.hold),
         "route": recipient.route,
+        "notify": recipient.wish.notify,
+        "orcpt": recipient.wish.orcpt,
     }
 
 
@@ -204,13 +209,13 @@ def get_outgoing(tx: Tx, outgoing: OutgoingId) -> Outgoing:
     """The message of a queued recipient."""
     row = tx.row(
         "SELECT id, trace, organisation, account, reverse_path, length(header), blob, body_size,"
-        " body_type, smtputf8, notify, created FROM outgoing WHERE id = :id",
+        " body_type, smtputf8, notify, created, envid, ret FROM outgoing WHERE id = :id",
         id=outgoing,
     )
     if row is None:
         raise LookupError(f"no message {outgoing} in the queue")
     id_, trace, organisation, account, reverse_path, header_size, blob, size, *rest = row
-    body_type, smtputf8, notify, created = rest
+    body_type, smtputf8, notify, created, envid, ret = rest
     return Outgoing(
         id=id_,
         trace=trace,
@@ -223,6 +228,8 @@ def get_outgoing(tx: Tx, outgoing: OutgoingId) -> Outgoing:
         smtputf8=bool(smtputf8),
         notify=bool(notify),
         created=from_micros(created),
+        envid=envid,
+        ret=ret,
     )
 
 
@@ -344,13 +351,13 @@ def _like(text: str) -> str:
 
 _COLUMNS = (
     "id, outgoing, recipient, transport, lane, route, due, hold, lease, attempts, created,"
-    " delay_notified, last_tried, last_reply"
+    " delay_notified, last_tried, last_reply, notify, orcpt"
 )
 
 
 def _waiting(row: tuple[Any, ...]) -> Waiting:
     id_, outgoing, recipient, transport, lane, route, due, hold, lease = row[:9]
-    attempts, created, delay_notified, last_tried, last_reply = row[9:]
+    attempts, created, delay_notified, last_tried, last_reply, notify, orcpt = row[9:]
     return Waiting(
         id_,
         outgoing,
@@ -366,4 +373,5 @@ def _waiting(row: tuple[Any, ...]) -> Waiting:
         bool(delay_notified),
         None if last_tried is None else from_micros(last_tried),
         last_reply,
+        Wish(notify, orcpt) if notify or orcpt else NO_WISH,
     )

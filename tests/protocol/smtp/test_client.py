@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailstead.model.address import Address, Domain
-from mailstead.model.envelope import Envelope
+from mailstead.model.envelope import NO_WISH, Envelope, Wish
 from mailstead.model.reply import Reply
 from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.client import (
@@ -394,3 +394,23 @@ def through_the_server(pieces: list[bytes]) -> bytes:
         outcomes = end.value
     assert outcomes == {ALICE: RecipientOutcome(Stage.END, replies.OK)}
     return b"".join(taken)
+
+
+@pytest.mark.rfc("3461 section 5.2.1")
+def test_wishes_are_passed_on_where_they_are_understood():
+    wishes = (Wish("SUCCESS,DELAY", "rfc822;alice@example.org"), NO_WISH)
+    envelope = Envelope(BOB, (ALICE, CAROL), wishes=wishes, envid="QQ1", ret="HDRS")
+    understood = Capabilities(frozenset({"DSN"}))
+    for offered, expected in (
+        (
+            understood,
+            [
+                "MAIL FROM:<bob@example.net> RET=HDRS ENVID=QQ1",
+                f"RCPT TO:<{ALICE}> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;alice@example.org",
+                f"RCPT TO:<{CAROL}>",
+            ],
+        ),
+        (PLAIN, ["MAIL FROM:<bob@example.net>", f"RCPT TO:<{ALICE}>", f"RCPT TO:<{CAROL}>"]),
+    ):
+        said, _ = talk(deliver(envelope, SMALL, offered), OK, OK, OK, GO, OK)
+        assert expected == [line.rstrip("|") for line in said[:3]]

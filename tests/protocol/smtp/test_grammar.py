@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailstead.model.address import Address, Domain
-from mailstead.model.envelope import BodyType
+from mailstead.model.envelope import BodyType, Wish
 from mailstead.model.reply import Reply
 from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.events import Mail, Rcpt
@@ -147,6 +147,79 @@ def test_rcpt_with_smtputf8(argument, expected):
 )
 def test_mail(argument, expected):
     assert expected == parse_mail(argument, smtputf8_offered=True)
+
+
+@pytest.mark.rfc("3461 section 4.3")
+@pytest.mark.rfc("3461 section 4.4")
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("FROM:<> RET=FULL", Mail(None, ret="FULL")),
+        ("FROM:<bob@example.net> ret=hdrs ENVID=QQ314159", Mail(BOB, envid="QQ314159", ret="HDRS")),
+        ("FROM:<> ENVID=a+2Bb SIZE=1", Mail(None, 1, envid="a+2Bb")),
+        ("FROM:<> ENVID=" + "x" * 100, Mail(None, envid="x" * 100)),
+        ("FROM:<> ENVID=" + "x" * 101, BAD_PARAMETER),
+        ("FROM:<> ENVID=a+2", BAD_PARAMETER),
+        ("FROM:<> ENVID", BAD_PARAMETER),
+        ("FROM:<> RET=BOTH", BAD_PARAMETER),
+        ("FROM:<> RET", BAD_PARAMETER),
+        ("FROM:<> NOTIFY=NEVER", UNKNOWN_PARAMETER),
+    ],
+)
+def test_mail_with_wishes(argument, expected):
+    assert expected == parse_mail(argument, smtputf8_offered=True, dsn_offered=True)
+
+
+@pytest.mark.rfc("3461 section 4.1")
+@pytest.mark.rfc("3461 section 4.2")
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ("NOTIFY=NEVER", Wish("NEVER")),
+        ("notify=success,failure,delay", Wish("SUCCESS,FAILURE,DELAY")),
+        ("NOTIFY=DELAY ORCPT=rfc822;Bob@Example.NET", Wish("DELAY", "rfc822;Bob@Example.NET")),
+        ("ORCPT=rfc822;a+2Bb@example.net", Wish("", "rfc822;a+2Bb@example.net")),
+        ("ORCPT=utf-8;b\\x{FC}b@example.net", Wish("", "utf-8;b\\x{FC}b@example.net")),
+        ("NOTIFY=NEVER,SUCCESS", BAD_PARAMETER),
+        ("NOTIFY=SUCCESS,SUCCESS", BAD_PARAMETER),
+        ("NOTIFY=SOMETIMES", BAD_PARAMETER),
+        ("NOTIFY=,", BAD_PARAMETER),
+        ("NOTIFY", BAD_PARAMETER),
+        ("ORCPT=bob@example.net", BAD_PARAMETER),
+        ("ORCPT=rfc822;a+2", BAD_PARAMETER),
+        ("ORCPT=rfc822;" + "x" * 500, BAD_PARAMETER),
+        ("ORCPT=utf-8;b\N{LATIN SMALL LETTER U WITH DIAERESIS}b@example.net", BAD_PARAMETER),
+        ("ORCPT=;x", BAD_PARAMETER),
+        ("NOTIFY=NEVER NOTIFY=NEVER", BAD_PARAMETER),
+        ("RET=FULL", UNKNOWN_PARAMETER),
+    ],
+)
+def test_rcpt_with_wishes(parameters, expected):
+    parsed = parse_rcpt(f"TO:<bob@example.net> {parameters}", smtputf8=False, dsn_offered=True)
+    assert expected == (parsed.wish if isinstance(parsed, Rcpt) else parsed)
+
+
+@pytest.mark.rfc("6533 section 3")
+def test_an_original_recipient_in_utf8():
+    orcpt = "utf-8;b\N{LATIN SMALL LETTER U WITH DIAERESIS}b@example.net"
+    parsed = parse_rcpt(f"TO:<bob@example.net> ORCPT={orcpt}", smtputf8=True, dsn_offered=True)
+    assert isinstance(parsed, Rcpt)
+    assert parsed.wish == Wish("", orcpt)
+
+
+@pytest.mark.rfc("3461 section 4.1")
+@pytest.mark.parametrize(
+    ("notify", "expected"),
+    [
+        ("", ["FAILURE", "DELAY"]),
+        ("NEVER", []),
+        ("SUCCESS", ["SUCCESS"]),
+        ("SUCCESS,FAILURE,DELAY", ["SUCCESS", "FAILURE", "DELAY"]),
+    ],
+)
+def test_what_a_wish_wants(notify, expected):
+    events = ("SUCCESS", "FAILURE", "DELAY")
+    assert expected == [event for event in events if Wish(notify).wants(event)]
 
 
 @pytest.mark.rfc("6531 section 3.4")

@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from mailstead.model.address import Address
-from mailstead.model.envelope import BodyType, Envelope, format_path
+from mailstead.model.envelope import NO_WISH, BodyType, Envelope, Wish, format_path
 from mailstead.model.reply import Reply
 from mailstead.protocol import sasl
 from mailstead.protocol.lines import normalise_newlines
@@ -257,8 +257,21 @@ def _envelope_commands(
     utf8 = message.utf8_header or not all(address.is_ascii for address in addresses)
     if offered.offers("SMTPUTF8") and utf8:
         parameters.append("SMTPUTF8")
+    wishes: dict[Address, Wish] = {}
+    if offered.offers("DSN"):
+        parameters += [f"RET={envelope.ret}"] * bool(envelope.ret)
+        parameters += [f"ENVID={envelope.envid}"] * bool(envelope.envid)
+        wishes = dict(zip(envelope.recipients, envelope.wishes, strict=False))
     mail = _command(f"MAIL FROM:{format_path(sender)}", *parameters)
-    return [mail, *(_command(f"RCPT TO:{format_path(recipient)}") for recipient in recipients)]
+    return [mail, *(_rcpt(one, wishes.get(one, NO_WISH), utf8) for one in recipients)]
+
+
+def _rcpt(recipient: Address, wish: Wish, utf8: bool) -> bytes:
+    """RCPT TO, with what the sender wants to hear of it (RFC 3461 section 5.2.1)."""
+    parameters = [f"NOTIFY={wish.notify}"] * bool(wish.notify)
+    if wish.orcpt and (utf8 or wish.orcpt.isascii()):
+        parameters.append(f"ORCPT={wish.orcpt}")
+    return _command(f"RCPT TO:{format_path(recipient)}", *parameters)
 
 
 def _command(*words: str) -> bytes:

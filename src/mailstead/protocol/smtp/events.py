@@ -9,7 +9,7 @@ the reply along: the session sends it, and counts the malformed ones.
 import msgspec
 
 from mailstead.model.address import Address
-from mailstead.model.envelope import BodyType
+from mailstead.model.envelope import NO_WISH, BodyType, Wish
 from mailstead.model.reply import Reply
 
 
@@ -27,12 +27,15 @@ class Mail(msgspec.Struct, frozen=True):
     size: int | None = None
     body_type: BodyType = BodyType.SEVEN_BIT
     smtputf8: bool = False
+    envid: str = ""  # in xtext (RFC 3461 section 4.4)
+    ret: str = ""  # "FULL", "HDRS" (RFC 3461 section 4.3)
 
 
 class Rcpt(msgspec.Struct, frozen=True):
     """RCPT TO; the domain is empty for a bare `<postmaster>` (RFC 5321 section 4.5.1)."""
 
     recipient: Address
+    wish: Wish = NO_WISH
 
 
 class Data(msgspec.Struct, frozen=True):

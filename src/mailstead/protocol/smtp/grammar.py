@@ -6,15 +6,18 @@ repeated parameter. What cannot be read is answered with the reply that each fun
 """
 
 import re
+from collections.abc import Callable
 
 from mailstead.model.address import Address, Domain, parse_address
-from mailstead.model.envelope import BodyType
+from mailstead.model.envelope import NO_WISH, BodyType, Wish
 from mailstead.model.reply import Reply
 from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.events import Helo, Mail, Rcpt
 
 CLIENT_NAME_LIMIT = 255  # octets (RFC 5321 section 4.5.3.1.2)
 PARAMETERS_LIMIT = 20  # of one command
+ENVID_LIMIT = 100  # characters (RFC 3461 section 4.4)
+ORCPT_LIMIT = 500  # characters (RFC 3461 section 4.2)
 BDAT_SIZE_DIGITS = 20  # RFC 1870 section 4 says so of SIZE
 
 # "<", a source route to be ignored (RFC 5321 appendix C), mailbox, ">", parameters.
@@ -25,6 +28,9 @@ _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*\Z")
 _VALUE = re.compile(r"[!-<>-~\u0080-\U0010ffff]+\Z")  # esmtp-value, with RFC 6531 section 3.3
 _SIZE = re.compile(r"[0-9]{1,20}\Z")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*\Z")
+_NOTIFY = frozenset(("SUCCESS", "FAILURE", "DELAY"))
+# An address type (RFC 3798 section 3.3 and RFC 6533 section 3 name those there are), and the rest.
+_ORCPT = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*);([!-*,-<>-~\u0080-\U0010ffff]|\+[0-9A-F]{2})*\Z")
 _BDAT = re.compile(rf"([0-9]{{1,{BDAT_SIZE_DIGITS}}})(?: +(LAST))? *\Z", re.IGNORECASE)
 
 BAD_SENDER = replies.syntax_error("5.1.7", "The sender is no address; the form is <name@domain>")
@@ -48,7 +54,7 @@ def parse_helo(argument: str, extended: bool) -> Helo | Reply:
     return Helo(name, extended)
 
 
-def parse_mail(argument: str, smtputf8_offered: bool) -> Mail | Reply:
+def parse_mail(argument: str, smtputf8_offered: bool, dsn_offered: bool = False) -> Mail | Reply:
     """MAIL FROM with its parameters (RFC 5321 section 4.1.1.2)."""
     if argument[:5].upper() != "FROM:":
         return MAIL_SYNTAX
@@ -63,29 +69,34 @@ def parse_mail(argument: str, smtputf8_offered: bool) -> Mail | Reply:
         reverse_path = parse_address(mailbox) if mailbox else None
     except ValueError:
         return BAD_SENDER
-    event = _with_parameters(reverse_path, parameters, smtputf8_offered) if parameters else None
-    event = event or Mail(reverse_path)
+    event: Mail | Reply = Mail(reverse_path)
+    if parameters:
+        taken = _take_wishes(parameters, ("ENVID", "RET")) if dsn_offered else {}
+        if taken is None:
+            return BAD_PARAMETER
+        event = _with_parameters(reverse_path, parameters, smtputf8_offered, taken)
     if isinstance(event, Mail) and not mailbox.isascii() and not event.smtputf8:
         return replies.NON_ASCII_ADDRESS
     return event
 
 
-def parse_rcpt(argument: str, smtputf8: bool) -> Rcpt | Reply:
+def parse_rcpt(argument: str, smtputf8: bool, dsn_offered: bool = False) -> Rcpt | Reply:
     """RCPT TO; `smtputf8` if the transaction asked for it (RFC 5321 section 4.1.1.3)."""
     if argument[:3].upper() != "TO:":
         return RCPT_SYNTAX
     found = _PATH.match(argument, 3)
     if found is None:
         return BAD_RECIPIENT
-    mailbox, parameters = found.groups()
-    if parameters:
-        return UNKNOWN_PARAMETER
+    mailbox, text = found.groups()
+    wish = _parse_wish(text, smtputf8, dsn_offered) if text else NO_WISH
+    if isinstance(wish, Reply):
+        return wish
     if not smtputf8 and not mailbox.isascii():
         return replies.NON_ASCII_ADDRESS
     if mailbox.lower() == "postmaster":
-        return Rcpt(Address(mailbox, Domain("")))
+        return Rcpt(Address(mailbox, Domain("")), wish)
     try:
-        return Rcpt(parse_address(mailbox))
+        return Rcpt(parse_address(mailbox), wish)
     except ValueError:
         return BAD_RECIPIENT
 
@@ -108,6 +119,48 @@ def encode_xtext(text: str) -> str:
     return re.sub(r"[^!-*,-<>-~]", lambda m: f"+{ord(m.group()):02X}", text)
 
 
+def _parse_wish(text: str, smtputf8: bool, dsn_offered: bool) -> Wish | Reply:
+    """NOTIFY and ORCPT (RFC 3461 sections 4.1 and 4.2)."""
+    parameters = _parse_parameters(text)
+    if parameters is None:
+        return BAD_PARAMETER
+    taken = _take_wishes(parameters, ("NOTIFY", "ORCPT")) if dsn_offered else {}
+    if parameters:
+        return UNKNOWN_PARAMETER
+    if taken is None or not (smtputf8 or taken.get("ORCPT", "").isascii()):
+        return BAD_PARAMETER
+    return Wish(taken.get("NOTIFY", ""), taken.get("ORCPT", ""))
+
+
+def _take_wishes(
+    parameters: dict[str, str | None], names: tuple[str, ...]
+) -> dict[str, str] | None:
+    """These parameters, taken out of the others; None if one is malformed."""
+    taken: dict[str, str] = {}
+    for name in names:
+        if name in parameters:
+            value = parameters.pop(name) or ""
+            if name != "ORCPT" and name != "ENVID":
+                value = value.upper()
+            if not _WELL_FORMED[name](value):
+                return None
+            taken[name] = value
+    return taken
+
+
+def _is_notify(value: str) -> bool:
+    words = value.split(",")
+    return value == "NEVER" or (set(words) <= _NOTIFY and len(set(words)) == len(words))
+
+
+_WELL_FORMED: dict[str, Callable[[str], bool]] = {
+    "NOTIFY": _is_notify,
+    "ORCPT": lambda value: len(value) <= ORCPT_LIMIT and bool(_ORCPT.match(value)),
+    "ENVID": lambda value: 0 < len(value) <= ENVID_LIMIT and decode_xtext(value) is not None,
+    "RET": lambda value: value in ("FULL", "HDRS"),
+}
+
+
 def _parse_parameters(text: str) -> dict[str, str | None] | None:
     """Keyword in capitals -> value; None if one is malformed or given twice."""
     parameters: dict[str, str | None] = {}
@@ -122,7 +175,10 @@ def _parse_parameters(text: str) -> dict[str, str | None] | None:
 
 
 def _with_parameters(
-    reverse_path: Address | None, parameters: dict[str, str | None], smtputf8_offered: bool
+    reverse_path: Address | None,
+    parameters: dict[str, str | None],
+    smtputf8_offered: bool,
+    wishes: dict[str, str],
 ) -> Mail | Reply:
     size, body_type, smtputf8 = None, BodyType.SEVEN_BIT, False
     for keyword, value in parameters.items():
@@ -143,4 +199,5 @@ def _with_parameters(
                 return BAD_PARAMETER
             case _:
                 return UNKNOWN_PARAMETER
-    return Mail(reverse_path, size, body_type, smtputf8)
+    envid, ret = wishes.get("ENVID", ""), wishes.get("RET", "")
+    return Mail(reverse_path, size, body_type, smtputf8, envid, ret)

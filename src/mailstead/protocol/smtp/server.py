@@ -65,6 +65,7 @@ class ServerOptions(msgspec.Struct, frozen=True):
     mail_limit: int = 0  # MAILMAX
     smtputf8: bool = True
     chunking: bool = True
+    dsn: bool = False
     bare_newlines: BareNewlines = BareNewlines.NORMALISE
 
 
@@ -138,7 +139,7 @@ class SmtpServer:
             "8BITMIME",
             "ENHANCEDSTATUSCODES",
         ]
-        lines += ["SMTPUTF8"] * o.smtputf8 + ["CHUNKING"] * o.chunking
+        lines += ["SMTPUTF8"] * o.smtputf8 + ["CHUNKING"] * o.chunking + ["DSN"] * o.dsn
         lines += ["STARTTLS"] * (o.tls_available and not self._tls)
         if self._may_auth():
             lines.append(f"AUTH {' '.join(o.auth_mechanisms)}")
@@ -325,7 +326,7 @@ class SmtpServer:
         self._mails += 1
         if o.mail_limit and self._mails > o.mail_limit:
             return Declined(replies.TOO_MANY_MESSAGES)
-        event = grammar.parse_mail(argument, o.smtputf8)
+        event = grammar.parse_mail(argument, o.smtputf8, o.dsn)
         if isinstance(event, Mail) and event.size is not None and event.size > o.size_limit:
             return Declined(replies.TOO_BIG)
         return _event(event)
@@ -337,7 +338,7 @@ class SmtpServer:
             return Malformed(replies.BDAT_BEGUN)
         if 0 < self._options.recipients_limit <= self._recipients:
             return Declined(replies.TOO_MANY_RECIPIENTS)
-        return _event(grammar.parse_rcpt(argument, self._mail.smtputf8))
+        return _event(grammar.parse_rcpt(argument, self._mail.smtputf8, self._options.dsn))
 
     def _parse_data(self, argument: str) -> Event:
         if argument:

@@ -10,7 +10,7 @@ import msgspec
 from mailstead.message import mime, structure
 from mailstead.model.address import Address
 from mailstead.model.entries import Accepted, AnyEntry, Resolved
-from mailstead.model.envelope import BodyType, format_path
+from mailstead.model.envelope import NO_WISH, BodyType, Wish, format_path
 from mailstead.model.numbers import AccountId, MailboxId, TraceId
 from mailstead.services.delivery import srs
 from mailstead.services.delivery.recipients import Found
@@ -36,6 +36,8 @@ class Message(msgspec.Struct, frozen=True):
     smtputf8: bool = False
     sender: AccountId | None = None  # who submitted it
     message_id: str = ""
+    envid: str = ""
+    ret: str = ""
 
     @property
     def size(self) -> int:
@@ -121,20 +123,22 @@ def _enqueue(message: Message, recipients: list[Found], now: datetime, key: byte
 
     Whether a forwarded message came from who it says is not known yet (no backscatter).
     """
-    groups: dict[tuple[str, bool], dict[Address, None]] = {}
+    groups: dict[tuple[str, bool], dict[Address, Wish]] = {}
     for found in recipients:
         path = _return_path(message, found, now, key) if found.elsewhere else None
         group = groups.setdefault((str(path or ""), not found.forwarded), {})
-        group |= dict.fromkeys(found.elsewhere)
+        group |= dict.fromkeys(found.elsewhere, NO_WISH if found.forwarded else found.wish)
     return [
         Enqueue(
             header=message.header,
             reverse_path=path,
-            recipients=tuple(queued(address, now) for address in addresses),
+            recipients=tuple(queued(address, now, wish) for address, wish in addresses.items()),
             account=message.sender,
             body_type=message.body_type,
             smtputf8=message.smtputf8,
             notify=notify,
+            envid=message.envid if notify else "",
+            ret=message.ret if notify else "",
         )
         for (path, notify), addresses in groups.items()
         if addresses
@@ -149,6 +153,6 @@ def _return_path(message: Message, found: Found, now: datetime, key: bytes) -> A
     return srs.rewrite(sender, found.address.domain, key, now) or sender
 
 
-def queued(address: Address, due: datetime) -> QueuedRecipient:
+def queued(address: Address, due: datetime, wish: Wish = NO_WISH) -> QueuedRecipient:
     """The recipient as it waits; its lane is its domain."""
-    return QueuedRecipient(str(address), "smtp", address.domain, due)
+    return QueuedRecipient(str(address), "smtp", address.domain, due, wish=wish)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from mailstead.model.address import Address, Domain, parse_address
+from mailstead.model.envelope import NO_WISH, Wish
 from mailstead.model.numbers import OrganisationId
 from mailstead.model.reply import Reply
 from mailstead.protocol.smtp import replies
@@ -33,6 +34,7 @@ class Found(msgspec.Struct, frozen=True):
     organisation: OrganisationId
     accounts: tuple[ToAccount, ...] = ()
     elsewhere: tuple[Address, ...] = ()
+    wish: Wish = NO_WISH
 
     @property
     def forwarded(self) -> bool:

@@ -8,6 +8,7 @@ Holds: a 2xx to the end of a message means that it is on disk (RFC 5321 section 
 """
 
 import enum
+import logging
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import msgspec
 from mailstead.message import header as fields
 from mailstead.model.address import Address
 from mailstead.model.entries import AnyEntry, Completed, Connected, Refused
+from mailstead.model.envelope import NO_WISH, Wish
 from mailstead.model.errors import Refusal, TemporaryFailure
 from mailstead.model.numbers import OrganisationId, TraceId
 from mailstead.model.reply import Reply
@@ -25,7 +27,7 @@ from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.events import Helo, Mail
 from mailstead.services import submission
 from mailstead.services.accounts import Accounts, Login
-from mailstead.services.delivery import recipients
+from mailstead.services.delivery import recipients, success
 from mailstead.services.delivery.plan import Message, compose_plan, mailboxes_of
 from mailstead.services.delivery.recipients import Catch, Found, NotHere
 from mailstead.services.doorkeeper import Doorkeeper
@@ -42,6 +44,8 @@ from mailstead.storage.store import Store, Tx
 from mailstead.storage.suppression import Suppression
 
 _NO_ENVELOPE = Mail(None)
+log = logging.getLogger("mailstead.inbound")
+
 RECIPIENTS_LIMIT = 200  # of one message; RFC 5321 section 4.5.3.1.8 asks for at least 100
 
 
@@ -108,7 +112,7 @@ class Visit:
         self.envelope = event
         return replies.SENDER_OK
 
-    async def rcpt(self, recipient: Address) -> Reply:
+    async def rcpt(self, recipient: Address, wish: Wish = NO_WISH) -> Reply:
         """RCPT TO: taken only if it leads somewhere."""
         if len(self.recipients) >= RECIPIENTS_LIMIT:
             return replies.TOO_MANY_RECIPIENTS
@@ -118,6 +122,8 @@ class Visit:
         if isinstance(found, Reply):
             self._count_unknown(found)
             return self._refuse("rcpt", found, self.envelope.reverse_path, recipient)
+        if wish is not NO_WISH:
+            found = msgspec.structs.replace(found, wish=wish)
         self.recipients.append(found)
         return replies.RECIPIENT_OK
 
@@ -156,6 +162,8 @@ class Visit:
         self.site.watch.wake(mailboxes_of(plan))
         if any(found.elsewhere for found in self.recipients):
             self.site.watch.wake_queue()
+        if asked := success.wanted(self.recipients):
+            await self._tell_of_success(message, asked)
         self.forget()
         self.site.meter.observe("answer_seconds", (self._now() - began).total_seconds())
         return Reply(250, "2.0.0", f"OK, kept as {message.trace}")
@@ -186,6 +194,23 @@ class Visit:
         if reply == replies.UNKNOWN_RECIPIENT and self.login is None:
             self.unknown += 1
             self.site.doorkeeper.unknown_recipient(self.peer.address)
+
+    async def _tell_of_success(self, message: Message, asked: list[Found]) -> None:
+        """Only who has logged in can ask; where their own mail goes is known."""
+        sender = message.reverse_path
+        if sender is None:
+            return
+        found = await self.site.store.look_up(lambda tx: recipients.find(tx, sender))
+        if not isinstance(found, Found):
+            return
+        trace, now = new_trace(self.site.world), self._now()
+        plan = success.compose(message, asked, found, self.site.hostname, trace, now)
+        try:
+            await self.site.store.apply(plan)
+        except (Refusal, TemporaryFailure) as failure:  # the message itself is kept
+            log.warning("a DSN of success cannot be kept: %s", failure)
+        else:
+            self.site.watch.wake(mailboxes_of(plan))
 
     async def _key(self) -> bytes:
         """The key for return paths, where something is forwarded."""
@@ -284,6 +309,8 @@ class Visit:
             smtputf8=self.envelope.smtputf8,
             sender=self.login.account if self.login else None,
             message_id=message_id(header),
+            envid=self.envelope.envid,
+            ret=self.envelope.ret,
         )
 
     def _story(self) -> list[AnyEntry]:
