@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailstead.model.reply import Reply
-from mailstead.services.outbound.classify import Kind, classify
 from mailstead.services.outbound.retry import (
     Age,
     Decision,
@@ -102,31 +101,3 @@ def test_gives_up_after_five_days_and_some_fifty_attempts(spreads: list[float]) 
         now = decision.when
     assert (GiveUp(expired=True), START + 5 * DAY, 1) == (decision, now, notices)
     assert 40 <= attempts <= 80
-
-
-@pytest.mark.parametrize(
-    ("reply", "expected"),
-    [
-        (
-            Reply(450, "4.2.1", "The user you are trying to contact is receiving mail too quickly"),
-            Kind.RATE_LIMIT,
-        ),
-        (Reply(421, "4.7.0", "Too many concurrent SMTP connections"), Kind.RATE_LIMIT),
-        (Reply(421, "4.7.28", "unusual rate of unsolicited mail"), Kind.RATE_LIMIT),
-        (Reply(451, "4.7.500", "Server busy, message rate limit exceeded"), Kind.RATE_LIMIT),
-        (Reply(421, "", "4.7.0 [TSS04] Messages temporarily deferred; throttled"), Kind.RATE_LIMIT),
-        (Reply(554, "5.7.1", "Client host blocked using zen.spamhaus.org"), Kind.BLOCK),
-        (Reply(450, "4.7.1", "your address is listed at bl.example"), Kind.BLOCK),
-        (Reply(452, "4.5.3", "Too many recipients"), Kind.TOO_MANY_RECIPIENTS),
-        (Reply(552, "5.5.3", "Too many recipients"), Kind.TOO_MANY_RECIPIENTS),
-        (Reply(452, "", "too many recipients this time"), Kind.TOO_MANY_RECIPIENTS),
-        # A full mailbox is no such thing (postmaster's decision: it fails this message only).
-        (Reply(552, "5.2.2", "Mailbox full"), Kind.ORDINARY),
-        (Reply(452, "4.2.2", "Mailbox full"), Kind.ORDINARY),
-        (Reply(450, "4.7.1", "Greylisted, try again later"), Kind.ORDINARY),
-        (Reply(421, "4.3.2", "Service shutting down"), Kind.ORDINARY),
-        (Reply(550, "5.1.1", "User unknown"), Kind.ORDINARY),
-    ],
-)
-def test_hears_rates_and_blocks(reply: Reply, expected: Kind) -> None:
-    assert expected == classify(reply)

@@ -29,7 +29,7 @@ from mailstead.protocol.smtp.client import (
     deliver,
 )
 from mailstead.protocol.smtp.replies import CONNECTION_LOST, GARBLED
-from mailstead.services.outbound.classify import Kind, classify, slows
+from mailstead.services.outbound.classify import crowded, slows
 from mailstead.services.outbound.connect import Connection, Dialer, Pieces, Target, Trouble
 from mailstead.services.outbound.pool import Key, Pool
 from mailstead.services.outbound.retry import Deferred, Failed, Outcome, Relayed
@@ -143,7 +143,7 @@ class _Run:
             self.tried.append(_host_tried(target, dialed.reached, dialed.said, dialed.tls))
             theirs = dialed.said == str(dialed.reply)
             self.last = Deferred(dialed.reply, target.host if theirs else "")
-            self._slow_down(dialed.reply)
+            self._slow_down(dialed.reply, self.last.host)
             return dialed.tls_failed
         await self._converse(dialed, reused=False)
         return False
@@ -192,7 +192,7 @@ class _Run:
             settled = _outcome(outcome, connection)
             if isinstance(settled, Deferred) and not settled.unknown:
                 self.waiting[recipient] = self.last = settled
-                self._slow_down(outcome.reply)
+                self._slow_down(outcome.reply, settled.host)
             else:
                 self.settled[recipient] = settled
         self.pending = [one for one in self.pending if one not in self.settled]
@@ -206,8 +206,8 @@ class _Run:
         target, tls = connection.target, connection.stream.tls
         self.tried.append(_host_tried(target, reached, said, tls))
 
-    def _slow_down(self, reply: Reply) -> None:
-        if slows(reply):
+    def _slow_down(self, reply: Reply, host: str) -> None:
+        if host and slows(reply, host):  # not for our own words
             self.slow = self.stopped = True
 
     def _crowded_out(self, outcomes: Outcomes, connection: Connection) -> bool:
@@ -279,7 +279,7 @@ def _broken(reply: Reply, connection: Connection) -> Reply:
 def _too_many(outcome: RecipientOutcome) -> bool:
     """RFC 5321 section 4.5.3.1.10: the rest is sent in another transaction."""
     early = outcome.stage in (Stage.LOCAL, Stage.RCPT)
-    return early and classify(outcome.reply) is Kind.TOO_MANY_RECIPIENTS
+    return early and crowded(outcome.reply)
 
 
 _DEPTHS = {stage: depth for depth, stage in enumerate(Stage)}

@@ -20,6 +20,7 @@ from mailstead.services.delivery import recipients
 from mailstead.services.delivery.plan import Message, compose_plan, mailboxes_of
 from mailstead.services.delivery.recipients import Catch, Found, NotHere
 from mailstead.services.inbound.visit import new_trace
+from mailstead.services.outbound.classify import status_of
 from mailstead.storage import accounts
 from mailstead.storage.accounts import ToAccount
 from mailstead.storage.blobs import MemoryBody
@@ -112,11 +113,6 @@ def wakes_of(plan: Plan) -> Wakes:
     return Wakes(
         frozenset(mailboxes_of(plan)), any(isinstance(step, Enqueue) for step in plan.steps)
     )
-
-
-def status_of(reply: Reply) -> str:
-    """The status code of a reply, made up from its code where it has none (RFC 3463)."""
-    return reply.enhanced or f"{5 if reply.permanent else 4}.0.0"
 
 
 def reported(

@@ -1,49 +1,131 @@
-"""What a refusing reply is about, where its code does not say enough. Pure.
+"""What a refusing reply is about, whose business that is, and what follows. Pure.
 
-A site that limits rates or blocks us says so in its own words; asking its next host the same would
-make it worse. What is too many recipients for one message is no refusal of any of them.
+One code serves for unknown users, full mailboxes and blocks, and providers lie with theirs; so
+rules (replies.toml) look at the host, the words and the codes, and words count more.
+Not here: what is done about it (retry, bounce; suppression is the caller's).
+Holds: only a permanent reply about the recipient may suppress; a block never does.
 """
 
-import enum
 import re
 
+import msgspec
+
+from mailstead.message.diagnostic import join_lines, read_reply
+from mailstead.message.report import Reported
 from mailstead.model.reply import Reply
-
-
-class Kind(enum.Enum):
-    """What to make of a reply that is not positive."""
-
-    ORDINARY = enum.auto()  # the code says it all
-    RATE_LIMIT = enum.auto()  # we are too fast for that site
-    BLOCK = enum.auto()  # that site does not want us
-    TOO_MANY_RECIPIENTS = enum.auto()  # for one message; the rest goes in another one
-
-
-_TOO_MANY = re.compile(r"too many recipients", re.I)
-_RATE = re.compile(
-    r"too (?:quickly|fast|frequently)|rate[ -]?limit|throttl|(?:rate|quota|limit)s? (?:is |was "
-    r"|has been )?exceeded|exceeded (?:the |your )?(?:\w+ )?(?:rate|limit)|too many (?:\w+ ){0,2}"
-    r"(?:connections|messages|mails|emails|sessions|requests)|unusual rate|slow down",
-    re.I,
-)
-_BLOCK = re.compile(
-    r"block(?:ed|list)|black ?list|deny ?list|spamhaus|spamcop|barracuda|listed (?:at|by|in|on)|"
-    r"poor reputation|reputation of|bad reputation|low reputation|banned",
-    re.I,
+from mailstead.services.outbound.rules import (
+    Blame,
+    Consequence,
+    Matcher,
+    ReplyClass,
+    Rules,
+    Suppress,
+    shipped_rules,
 )
 
+TEXT_LIMIT = 2000  # characters of a reply that are looked at
+HOST_LIMIT = 255
 
-def classify(reply: Reply) -> Kind:
-    """What the reply is about."""
-    if reply.code in (452, 552) and (reply.enhanced[2:] == "5.3" or _TOO_MANY.search(reply.text)):
-        return Kind.TOO_MANY_RECIPIENTS
-    if _RATE.search(reply.text):
-        return Kind.RATE_LIMIT
-    if _BLOCK.search(reply.text):
-        return Kind.BLOCK
-    return Kind.ORDINARY
+# Addresses are no words: <spam@example.org> may well be unknown.
+_ADDRESS = re.compile(r"<[^<>\s]{1,320}>|(?:[^\s<>@(\[:.]|\.(?!\.)){1,64}@[\w.-]{1,255}")
+_STATUS = re.compile(r"\A#?([245]\.\d{1,3}\.\d{1,3})\b|\(#([245]\.\d{1,3}\.\d{1,3})\)")
 
 
-def slows(reply: Reply) -> bool:
+class Classified(msgspec.Struct, frozen=True, kw_only=True):
+    """A reply understood: the class, by which rule, and what follows."""
+
+    class_: ReplyClass
+    rule: str  # its id; empty: none matched
+    blame: Blame
+    permanent: bool
+    suppress: Suppress
+    slow: bool
+    soft: bool
+    advice: str
+
+
+class _Said(msgspec.Struct, frozen=True):
+    host: str
+    code: str
+    enhanced: str
+    words: str
+
+
+def classify(reply: Reply, host: str = "", rules: Rules | None = None) -> Classified:
+    """What a reply that is not positive is about; `host` is the MX host that gave it."""
+    rules = rules or shipped_rules()
+    said = _said(reply, host)
+    for matcher in rules.matchers:
+        if _matches(matcher, said):
+            rule = matcher.rule
+            return _classified(rule.class_, rule.id, matcher.consequence, reply)
+    unknown = ReplyClass.UNKNOWN
+    return _classified(unknown, "", rules.consequences[unknown], reply)
+
+
+def classify_report(recipient: Reported, rules: Rules | None = None) -> Classified:
+    """What a recipient's part of a report that came back is about."""
+    reply = read_reply(recipient.diagnostic, recipient.status)
+    return classify(reply, recipient.remote_mta, rules)
+
+
+def slows(reply: Reply, host: str = "") -> bool:
     """Whether to leave that site alone for a while instead of trying its next host."""
-    return classify(reply) in (Kind.RATE_LIMIT, Kind.BLOCK)
+    return classify(reply, host).slow
+
+
+def crowded(reply: Reply) -> bool:
+    """Whether it refuses no recipient, only so many of them at once (RFC 5321 section 4.5.3.1.10).
+
+    552 was the code for it in RFC 821.
+    """
+    if reply.code not in (452, 552):
+        return False
+    return classify(reply).class_ is ReplyClass.TOO_MANY_RECIPIENTS
+
+
+def status_of(reply: Reply) -> str:
+    """The status code of a reply, found by its words where it has none (RFC 3463)."""
+    if reply.enhanced:
+        return reply.enhanced
+    consequence = shipped_rules().consequences[classify(reply).class_]
+    return f"{5 if reply.permanent else 4}.{consequence.status}"
+
+
+def _classified(
+    class_: ReplyClass, rule: str, consequence: Consequence, reply: Reply
+) -> Classified:
+    # Too many at once is put off, whatever the code (RFC 5321 section 4.5.3.1.10).
+    permanent = reply.permanent and not (
+        class_ is ReplyClass.TOO_MANY_RECIPIENTS and reply.code == 552
+    )
+    return Classified(
+        class_=class_,
+        rule=rule,
+        blame=consequence.blame,
+        permanent=permanent,
+        suppress=consequence.suppress if permanent else Suppress.NEVER,
+        slow=consequence.slow,
+        soft=consequence.soft,
+        advice=consequence.advice,
+    )
+
+
+def _said(reply: Reply, host: str) -> _Said:
+    text = reply.text[:TEXT_LIMIT]
+    status = _STATUS.search(text) if not reply.enhanced else None
+    return _Said(
+        host[:HOST_LIMIT].lower().rstrip("."),
+        str(reply.code),
+        (status[1] or status[2]) if status else reply.enhanced,
+        _ADDRESS.sub("<>", join_lines(" ".join(text.lower().split()))),
+    )
+
+
+def _matches(matcher: Matcher, said: _Said) -> bool:
+    return (
+        (matcher.code is None or matcher.code.match(said.code) is not None)
+        and (matcher.enhanced is None or matcher.enhanced.match(said.enhanced) is not None)
+        and (matcher.host is None or matcher.host.match(said.host) is not None)
+        and (matcher.text is None or matcher.text.search(said.words) is not None)
+    )
