@@ -13,6 +13,7 @@ from mailstead.message.diagnostic import read_reply
 from mailstead.message.report import Reported
 from mailstead.model.reply import Reply
 from mailstead.services.outbound.classify import (
+    TEXT_LIMIT,
     Classified,
     classify,
     classify_report,
@@ -326,6 +327,12 @@ def test_hostile_texts_cost_little(text: str) -> None:
     for _ in range(20):
         classify(Reply(550, "", text), text)
         classify(read_reply(f"550 {text}"))
+
+
+def test_only_so_much_of_a_text_counts() -> None:
+    words = "x " * (TEXT_LIMIT // 2)
+    assert classify(Reply(550, "", "user unknown " + words)).class_ is ReplyClass.RECIPIENT_GONE
+    assert classify(Reply(550, "", words + "user unknown")).class_ is ReplyClass.UNKNOWN
 
 
 @settings(deadline=None, max_examples=300)
