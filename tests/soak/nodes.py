@@ -14,6 +14,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -116,6 +117,14 @@ class Seaweed:
         with suppress(AttributeError):
             self._process.kill()
             self._process.wait()
+
+    def hang(self) -> None:
+        """Accept connections, and answer nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Answer again."""
+        self._process.send_signal(signal.SIGCONT)
 
     def count(self) -> int:
         """How many packs there are."""
@@ -220,6 +229,7 @@ class World:
     ledger: Ledger
     chance: random.Random
     nodes: list[Node] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
     figures: dict[str, float] = field(default_factory=dict)
 
     def note(self, name: str, value: float) -> None:
@@ -549,23 +559,32 @@ async def pack(world: World) -> None:
         await house.packing.pack_all()
 
 
-async def lose_objects(world: World) -> None:
-    """Mail is taken meanwhile; what lies in the bucket can be read again afterwards."""
-    await asyncio.to_thread(world.seaweed.kill)
+async def lose_objects(world: World, node: Node, hanging: bool) -> None:
+    """Mail is taken meanwhile, also by a node that starts; what lies there is read again."""
+    stop, start = world.seaweed.kill, world.seaweed.start
+    if hanging:
+        stop, start = world.seaweed.hang, world.seaweed.go_on
+    await asyncio.to_thread(stop)
     before = world.ledger.done["sent"]
     await asyncio.sleep(world.options.away)
     refused = 0
     for node in world.nodes:
         client = await Client.log_in(node, account_of(0))
+        began = time.monotonic()
         try:
             await contents(client, b"INBOX", b"TEXT")
-        except Not:
+        except (Gone, Not):  # a store that hangs takes longer to give up than we do
             refused += 1
+        world.note("refusal_s", time.monotonic() - began)
         client.line.close()
     world.figures["reads_refused"] = world.figures.get("reads_refused", 0) + refused
     world.figures["sent_meanwhile"] = world.ledger.done["sent"] - before
     assert world.ledger.done["sent"] > before, "no mail was taken without the object store"
-    await asyncio.to_thread(world.seaweed.start)
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.to_thread(start))
+        group.create_task(kill_node(world, node))
+    world.note("object_store_start_s", time.monotonic() - began)
     world.note("bodies_back_s", await insist(lambda: verify_bodies(world)))
 
 
@@ -595,12 +614,15 @@ async def soak(world: World) -> None:
     await share_queue(world)
     say_so("the queue is shared", world)
     for number in range(world.options.rounds):
-        for node in world.nodes:
-            await under_load(world, lambda node=node: kill_node(world, node))  # type: ignore[misc]
-        say_so(f"round {number + 1}: both nodes were killed", world)
+        one, other = (world.nodes[(number + at) % 2] for at in (0, 1))
+        await under_load(world, lambda node=one: kill_node(world, node))  # type: ignore[misc]
+        say_so(f"round {number + 1}: {one.name} was killed", world)
         await pack(world)
-        await under_load(world, lambda: lose_objects(world))
-        say_so(f"round {number + 1}: the object store was away", world)
+        await under_load(
+            world,
+            lambda node=other, at=number: lose_objects(world, node, hanging=at % 2 == 1),  # type: ignore[misc]
+        )
+        say_so(f"round {number + 1}: the object store was away, {other.name} was killed", world)
         await under_load(world, lambda: crash_postgres(world))
         say_so(f"round {number + 1}: PostgreSQL crashed", world)
     await pack(world)
@@ -611,7 +633,8 @@ async def soak(world: World) -> None:
 
 
 def say_so(what: str, world: World) -> None:
-    print(f"{what}: {dict(world.ledger.done)}", file=sys.stderr, flush=True)
+    took = time.monotonic() - world.began
+    print(f"{took:5.1f} s {what}: {dict(world.ledger.done)}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
