@@ -16,6 +16,7 @@ from mailstead.model.entries import AnyEntry, Notified
 from mailstead.model.numbers import MailboxId, TraceId
 from mailstead.model.reply import Reply
 from mailstead.model.world import World
+from mailstead.protocol.smtp.grammar import decode_xtext
 from mailstead.services.delivery import recipients
 from mailstead.services.delivery.plan import Message, compose_plan, mailboxes_of
 from mailstead.services.delivery.recipients import Catch, Found, NotHere
@@ -96,6 +97,7 @@ class Bounces:
                 recipients=event.notices,
                 original_header=event.header[:HEADER_LIMIT],
                 arrival=event.outgoing.created,
+                envelope_id=decode_xtext(event.outgoing.envid) or "",
             )
         )
         return Message(trace, None, header, MemoryBody(body), message_id=f"<{message_id}>")

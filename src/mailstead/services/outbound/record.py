@@ -12,6 +12,7 @@ from mailstead.message.dsn import Action, ReportedRecipient
 from mailstead.model.address import Address
 from mailstead.model.entries import AnyEntry, Attempted
 from mailstead.model.world import Random
+from mailstead.services.delivery.success import original_recipient
 from mailstead.services.outbound.attempt import Attempt
 from mailstead.services.outbound.bounce import Event, group, reported
 from mailstead.services.outbound.octets import Loaded
@@ -22,6 +23,7 @@ from mailstead.services.outbound.retry import (
     GiveUp,
     Later,
     Outcome,
+    Relayed,
     decide,
 )
 from mailstead.storage.plan import Postpone, Release, Step
@@ -92,20 +94,26 @@ def _entry(tried: Tried, attempt: Attempt, now: datetime) -> AnyEntry:
 
 
 def _notice(tried: Tried, now: datetime) -> ReportedRecipient | None:
-    outcome, age = tried.outcome, tried.age
+    """What the sender is told, if they want to hear it (RFC 3461 section 4.1)."""
+    notice = _wanted(tried, now)
+    orcpt = original_recipient(tried.row.wish)
+    if notice is None or not orcpt:
+        return notice
+    return msgspec.structs.replace(notice, original_recipient=orcpt)
+
+
+def _wanted(tried: Tried, now: datetime) -> ReportedRecipient | None:
+    outcome, age, wants = tried.outcome, tried.age, tried.row.wish.wants
+    reply, host = outcome.reply, outcome.host
     match tried.decision:
-        case GiveUp(expired):
+        case GiveUp(expired) if wants("FAILURE"):
             days = (age.expires - age.created).days
             reason = _EXPIRED.format(days=days) if expired else ""
-            return reported(tried.address, Action.FAILED, outcome.reply, outcome.host, now, reason)
-        case Later(notify_delay=True):
-            return reported(
-                tried.address,
-                Action.DELAYED,
-                outcome.reply,
-                outcome.host,
-                now,
-                will_retry_until=age.expires,
-            )
+            return reported(tried.address, Action.FAILED, reply, host, now, reason)
+        case Later(notify_delay=True) if wants("DELAY"):
+            until = age.expires
+            return reported(tried.address, Action.DELAYED, reply, host, now, will_retry_until=until)
+        case Done() if wants("SUCCESS") and isinstance(outcome, Relayed) and not outcome.will_tell:
+            return reported(tried.address, Action.RELAYED, reply, host, now)
         case _:
             return None

@@ -24,10 +24,14 @@ UNKNOWN_WAIT = timedelta(minutes=10)
 
 
 class Relayed(msgspec.Struct, frozen=True):
-    """The other server has taken responsibility (RFC 5321 section 6.1)."""
+    """The other server has taken responsibility (RFC 5321 section 6.1).
+
+    `will_tell`: it knows what the sender wants to hear, and does the telling (RFC 3461 5.2.1).
+    """
 
     reply: Reply
     host: str
+    will_tell: bool = False
 
 
 class Deferred(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from mailstead.model.address import Address
+from mailstead.model.envelope import Wish
 from mailstead.model.reply import Reply
 from mailstead.model.world import Stream
 from mailstead.net.tls import TlsStream
@@ -71,6 +72,7 @@ class Received(msgspec.Struct, frozen=True):
     content: bytes
     tls: str
     login: str = ""
+    wishes: tuple[str, ...] = ()  # NOTIFY of each recipient
 
 
 class Remote:
@@ -114,6 +116,7 @@ class _Session:
         """No transaction."""
         self.reverse_path: Address | None = None
         self.recipients: list[Address] = []
+        self.wishes: list[str] = []
         self.content: list[bytes] = []
 
     async def run(self) -> None:
@@ -170,8 +173,8 @@ class _Session:
                 self.forget()
                 self.reverse_path = reverse_path
                 return self.script.mail(reverse_path)
-            case Rcpt(recipient):
-                return self.take(recipient)
+            case Rcpt(recipient, wish):
+                return self.take(recipient, wish)
             case Data():
                 return self.script.data()
             case MessageEnd():
@@ -188,11 +191,12 @@ class _Session:
             case _:
                 return replies.OK
 
-    def take(self, recipient: Address) -> Answer:
+    def take(self, recipient: Address, wish: Wish) -> Answer:
         """RCPT."""
         answer = self.script.rcpt(recipient)
         if isinstance(answer, Reply) and answer.ok:
             self.recipients.append(recipient)
+            self.wishes.append(wish.notify)
         return answer
 
     def finish(self) -> Answer:
@@ -207,6 +211,7 @@ class _Session:
                     content,
                     self.stream.tls,
                     self.login,
+                    tuple(self.wishes),
                 )
             )
         self.forget()
