@@ -1,6 +1,7 @@
 """A queue, a store and an Internet in simulated time, for stories about outgoing mail."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -40,7 +41,10 @@ HEADER = b"From: alice@example.org\r\nSubject: Hello\r\nMessage-ID: <1@example.o
 class Stage:
     """mx.example.org with the account alice; example.net is elsewhere."""
 
-    def __init__(self, folder: Path, settings: Settings, seed: int) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, seed: int, verifying: ssl.SSLContext | None
+    ) -> None:
+        self.verifying = verifying
         self.zone, self.network = Zone(), SimulatedNetwork()
         self.clock = SimulatedClock(asyncio.get_running_loop())
         self.world = World(
@@ -71,7 +75,7 @@ class Stage:
 
     def start(self) -> None:
         """Start the service."""
-        self.outbound = Outbound(self.store, self.world, self.watch, self.settings)
+        self.outbound = Outbound(self.store, self.world, self.watch, self.settings, self.verifying)
         self.task = asyncio.get_running_loop().create_task(self.outbound.run())
 
     async def stop(self) -> None:
@@ -171,10 +175,16 @@ SETTINGS = Settings("mx.example.org", own_addresses=frozenset({"203.0.113.25"}))
 def tell(tmp_path: Path) -> Callable[..., None]:
     """Tell a story on a stage; keyword arguments change the settings."""
 
-    def tell(story: Story, seed: int = 1, running: bool = True, **changes: object) -> None:
+    def tell(
+        story: Story,
+        seed: int = 1,
+        running: bool = True,
+        verifying: ssl.SSLContext | None = None,
+        **changes: object,
+    ) -> None:
         async def whole() -> None:
             settings = msgspec.structs.replace(SETTINGS, **changes)
-            stage = Stage(tmp_path, settings, seed)
+            stage = Stage(tmp_path, settings, seed, verifying)
             await stage.begin()
             if not running:
                 await stage.stop()

@@ -3,24 +3,23 @@
 The next host is asked after a failure to connect, a refusing greeting or EHLO, a loss before the
 final dot, and a 4yz to MAIL, RCPT or DATA. It is not asked after a 5yz to them, after words about
 rates and blocks (`slow`), and when the outcome is unknown. Opportunistic TLS that fails (RFC 7435):
-other hosts first, then the same one in clear from the second attempt on.
+other hosts first, then the same one in clear from the second attempt on; where a policy demands TLS
+(demand), never in clear.
 Holds: never raises for what peers or the network do; a recipient gets exactly one outcome.
 """
 
 import asyncio
-from collections.abc import Generator
 from datetime import timedelta
-from typing import TypeVar
 
 import msgspec
 
 from mailstead.model.address import Address, Domain
-from mailstead.model.dns import Answer, Question
 from mailstead.model.entries import HostTried
 from mailstead.model.envelope import Envelope
 from mailstead.model.errors import TemporaryFailure
 from mailstead.model.reply import Reply
 from mailstead.model.world import Resolver
+from mailstead.msgauth.tlsrpt import Result
 from mailstead.protocol.smtp.client import (
     MessageFacts,
     Outcomes,
@@ -29,13 +28,14 @@ from mailstead.protocol.smtp.client import (
     deliver,
 )
 from mailstead.protocol.smtp.replies import CONNECTION_LOST, GARBLED
+from mailstead.services.outbound.asking import answer
 from mailstead.services.outbound.classify import crowded, slows
 from mailstead.services.outbound.connect import Connection, Dialer, Pieces, Target, Trouble
+from mailstead.services.outbound.demand import ANYHOW, Demand, NextHop, Unusable, Wanted
 from mailstead.services.outbound.pool import Key, Pool
 from mailstead.services.outbound.retry import Deferred, Failed, Outcome, Relayed
-from mailstead.services.outbound.route import Hosts, Lookup, Security, Way
-
-T = TypeVar("T")
+from mailstead.services.outbound.route import Hosts, Lookup, MxHost, Security, Way
+from mailstead.services.outbound.tls_policy import TlsPolicies
 
 ADDRESSES_LIMIT = 5  # of one attempt
 SESSIONS_LIMIT = 2  # past EHLO, of one attempt
@@ -54,6 +54,7 @@ class Errand(msgspec.Struct, frozen=True):
     pieces: Pieces
     way: Way
     again: bool  # not the first attempt
+    require_tls: bool = False  # the sender asked for TLS all the way (RFC 8689)
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -66,10 +67,15 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 async def attempt(
-    errand: Errand, hosts: Lookup[Hosts | Reply], resolver: Resolver, dialer: Dialer, pool: Pool
+    errand: Errand,
+    hosts: Lookup[Hosts | Reply],
+    resolver: Resolver,
+    dialer: Dialer,
+    pool: Pool,
+    policies: TlsPolicies,
 ) -> Attempt:
     """Try once; `hosts` is the question where to, asked only if no connection lies ready."""
-    run = _Run(errand, dialer, pool)
+    run = _Run(errand, dialer, pool, policies)
     try:
         async with asyncio.timeout(ATTEMPT_LIMIT.total_seconds()):
             await run.go(hosts, resolver)
@@ -82,20 +88,9 @@ async def attempt(
     return run.result()
 
 
-async def answer(lookup: Generator[Question, Answer, T], resolver: Resolver) -> T:
-    """The lookup's result, its questions answered by the DNS."""
-    try:
-        question = next(lookup)
-        while True:
-            question = lookup.send(await resolver.ask(question))
-    except StopIteration as end:
-        result: T = end.value
-        return result
-
-
 class _Run:
-    def __init__(self, errand: Errand, dialer: Dialer, pool: Pool) -> None:
-        self.errand, self.dialer, self.pool = errand, dialer, pool
+    def __init__(self, errand: Errand, dialer: Dialer, pool: Pool, policies: TlsPolicies) -> None:
+        self.errand, self.dialer, self.pool, self.policies = errand, dialer, pool, policies
         self.settled: dict[Address, Outcome] = {}
         self.waiting: dict[Address, Deferred] = {}  # said no for now by a host asked before
         self.pending = list(errand.recipients)
@@ -105,6 +100,8 @@ class _Run:
         self.route = errand.way.name
         self.addresses = self.sessions = 0
         self.stopped = self.slow = False
+        self.refusal: Reply | None = None  # of our own: hosts do not give what the message needs
+        self.hopeful = False  # one of the hosts may do better next time
 
     # ------------------------------------------------------------------ the course of it
 
@@ -120,33 +117,73 @@ class _Run:
             self._settle_all(found)
             return
         self.route = found.route
-        # A connection that lay ready may have been to one of these.
-        await self._try_all([one for one in _targets(found) if one.address not in self.spoken])
+        await self._try_all(found)
 
-    async def _try_all(self, targets: list[Target]) -> None:
-        without_tls = [
-            target
-            for target in targets
-            if not self._enough() and await self._try(target, clear=False)
-        ]
+    async def _try_all(self, found: Hosts) -> None:
+        without_tls: list[tuple[Target, Demand]] = []
+        for host in found.hosts:
+            demand = None if self._enough() else await self._demand(found, host)
+            # A connection that lay ready may have been to one of these.
+            for target in _targets(host, found.port) if demand else ():
+                assert demand is not None
+                fresh = target.address not in self.spoken
+                if fresh and not self._enough() and await self._try(target, demand):
+                    without_tls.append((target, demand))
         opportunistic = self.errand.way.security is Security.OPPORTUNISTIC
         if self.errand.again and opportunistic and not self.errand.way.login:
-            for target in without_tls:
+            for target, demand in without_tls:
                 if not self._enough():
-                    await self._try(target, clear=True)
+                    await self._try(target, demand, clear=True)
 
-    async def _try(self, target: Target, clear: bool) -> bool:
-        """Try one address; whether it was only TLS that failed."""
+    async def _demand(self, found: Hosts, host: MxHost) -> Demand | None:
+        """What TLS the host has to give; None if it must not be used."""
+        # Mail to nobody, as a bounce is, is not asked for it (RFC 8689 section 4.2.1).
+        required = self.errand.require_tls and self.errand.reverse_path is not None
+        if not found.public:
+            return Demand(Wanted.VERIFIED, require_tls=True) if required else ANYHOW
+        hop = NextHop(self.errand.domain, found.port, found.secure, required)
+        demanded = await self.policies.demand(hop, host)
+        if isinstance(demanded, Demand):
+            return demanded
+        self._pass_over(host, demanded)
+        return None
+
+    def _pass_over(self, host: MxHost, unusable: Unusable) -> None:
+        target = Target(host.name, host.addresses[0], 0, host.preference)
+        self.tried.append(_host_tried(target, "starttls", unusable.reply.text, ""))
+        self._take_trouble(unusable.reply, "")
+
+    async def _try(self, target: Target, demand: Demand, clear: bool = False) -> bool:
+        """Try one address; whether it was only TLS that failed, which is no must."""
         self.addresses += 1
-        dialed = await self.dialer.dial(target, self.errand.way, clear)
+        dialed = await self.dialer.dial(target, self.errand.way, demand, clear)
+        if not clear:
+            self._note(target, demand, dialed)
+        if isinstance(dialed, Trouble) and dialed.result and demand.wanted is Wanted.TESTING:
+            # The policy's owner is told; the mail goes on as if there were none (RFC 8461 5).
+            self._remember_trouble(target, dialed)
+            dialed = await self.dialer.dial(target, self.errand.way, ANYHOW, clear)
         if isinstance(dialed, Trouble):
-            self.tried.append(_host_tried(target, dialed.reached, dialed.said, dialed.tls))
+            self._remember_trouble(target, dialed)
             theirs = dialed.said == str(dialed.reply)
-            self.last = Deferred(dialed.reply, target.host if theirs else "")
-            self._slow_down(dialed.reply, self.last.host)
-            return dialed.tls_failed
+            reply = _encryption_needed(dialed) if self.errand.require_tls else dialed.reply
+            self._take_trouble(reply, target.host if theirs else "")
+            return dialed.tls_failed and not demand.mandatory
         await self._converse(dialed, reused=False)
         return False
+
+    def _note(self, target: Target, demand: Demand, dialed: Connection | Trouble) -> None:
+        """Count it for reports, if it was a session and its TLS is anybody's business but ours."""
+        if self.route not in ("mx", "implicit mx"):
+            return
+        result: Result | None = Result.SUCCESS
+        if isinstance(dialed, Trouble):
+            result = dialed.result
+        elif not dialed.stream.tls:
+            result = Result.STARTTLS_NOT_SUPPORTED
+        if result is not None:
+            result = demand.failed or result
+            self.policies.note(self.errand.domain, demand.policy, target.host, result)
 
     async def _converse(self, connection: Connection, reused: bool) -> bool:
         """As many transactions as the recipients need; then the connection is free for others.
@@ -203,8 +240,20 @@ class _Run:
         if furthest.reply == CONNECTION_LOST and connection.trouble:
             said = connection.trouble
         reached = "ehlo" if furthest.stage is Stage.LOCAL else furthest.stage.value
-        target, tls = connection.target, connection.stream.tls
-        self.tried.append(_host_tried(target, reached, said, tls))
+        target = connection.target
+        self.tried.append(_host_tried(target, reached, said, connection.tls))
+
+    def _remember_trouble(self, target: Target, trouble: Trouble) -> None:
+        self.tried.append(_host_tried(target, trouble.reached, trouble.said, trouble.tls))
+
+    def _take_trouble(self, reply: Reply, host: str) -> None:
+        """No session: for now, or because this host will never do for this message."""
+        if self.errand.require_tls and reply.enhanced in _NEVER:
+            self.refusal = reply
+            return
+        self.hopeful = True
+        self.last = Deferred(reply, host)
+        self._slow_down(reply, host)
 
     def _slow_down(self, reply: Reply, host: str) -> None:
         if host and slows(reply, host):  # not for our own words
@@ -232,16 +281,25 @@ class _Run:
 
     def result(self) -> Attempt:
         """Everything together."""
-        left = {one: self.waiting.get(one, self.last) for one in self.pending}
+        last: Outcome = self.last
+        if self.refusal and not self.hopeful:
+            last = Failed(self.refusal)
+        left = {one: self.waiting.get(one, last) for one in self.pending}
         return Attempt(self.settled | left, tuple(self.tried), self.route, self.slow)
 
 
-def _targets(found: Hosts) -> list[Target]:
-    return [
-        Target(host.name, address, found.port, host.preference)
-        for host in found.hosts
-        for address in host.addresses
-    ]
+_NEVER = ("5.7.10", "5.7.30")  # our own words for RFC 8689 section 4.2.1
+
+
+def _encryption_needed(trouble: Trouble) -> Reply:
+    """TLS that cannot be had is final, all else is not (RFC 8689 section 4.2.1)."""
+    if trouble.result is None:
+        return trouble.reply
+    return Reply(550, "5.7.10", f"Encryption needed: {trouble.said}")
+
+
+def _targets(host: MxHost, port: int) -> list[Target]:
+    return [Target(host.name, address, port, host.preference) for address in host.addresses]
 
 
 def _host_tried(target: Target, reached: str, said: str, tls: str) -> HostTried:

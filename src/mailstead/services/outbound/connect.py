@@ -16,8 +16,10 @@ import msgspec
 
 from mailstead.model.address import parse_domain
 from mailstead.model.reply import Reply
-from mailstead.model.world import Network, Stream
-from mailstead.net.tls import TlsStream, opportunistic_context, verifying_context
+from mailstead.model.world import Stream, World
+from mailstead.msgauth import dane
+from mailstead.msgauth.tlsrpt import Result
+from mailstead.net.tls import TlsError, TlsStream, opportunistic_context, verifying_context
 from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.client import (
     Batch,
@@ -32,6 +34,7 @@ from mailstead.protocol.smtp.client import (
     start_tls,
 )
 from mailstead.protocol.smtp.replies import CONNECTION_LOST, ReplyReader
+from mailstead.services.outbound.demand import ANYHOW, Demand
 from mailstead.services.outbound.route import Security, Way
 
 T = TypeVar("T")
@@ -70,6 +73,7 @@ class Trouble(msgspec.Struct, frozen=True):
     said: str
     tls_failed: bool = False  # in the clear it might work
     tls: str = ""
+    result: Result | None = None  # as reports call it, if it was about TLS
 
 
 class Connection:
@@ -82,7 +86,13 @@ class Connection:
         self.trouble = ""  # what broke the connection
         self.open = True  # false once it broke or the peer said 421
         self.until = 0.0  # loop time up to which it may lie idle
+        self.verified = ""  # how we know whom we talk to: "dane", "pkix"
         self._start()
+
+    @property
+    def tls(self) -> str:
+        """Version and cipher of TLS, and how the server was verified if it was."""
+        return f"{self.stream.tls} {self.verified}".strip()
 
     def _start(self) -> None:
         self._reader = ReplyReader()
@@ -192,26 +202,28 @@ class Connection:
 
 
 class Dialer:
-    """Makes connections: TCP, greeting, EHLO, TLS and log-in as the way asks for."""
+    """Makes connections: TCP, greeting, EHLO, TLS and log-in as the way and policies ask for."""
 
     def __init__(
         self,
-        network: Network,
+        world: World,
         hostname: str,
         verifying: ssl.SSLContext | None = None,
         opportunistic: ssl.SSLContext | None = None,
     ) -> None:
-        self._network, self._hostname = network, hostname
+        self._network, self._clock, self._hostname = world.network, world.clock, hostname
         self._opportunistic = opportunistic or opportunistic_context()
         self._verifying = verifying or verifying_context()
 
-    async def dial(self, target: Target, way: Way, clear: bool = False) -> Connection | Trouble:
+    async def dial(
+        self, target: Target, way: Way, demand: Demand = ANYHOW, clear: bool = False
+    ) -> Connection | Trouble:
         """A session ready for MAIL; with `clear`, without the TLS that would only be a bonus."""
         connected = await self._connect(target)
         if isinstance(connected, Trouble):
             return connected
         try:
-            trouble = await self._set_up(connected, way, clear)
+            trouble = await self._set_up(connected, way, demand, clear and not demand.mandatory)
         except BaseException:
             connected.stream.abort()
             raise
@@ -230,9 +242,11 @@ class Dialer:
             return _no_connection(target, error.strerror or str(error))
         return Connection(stream, target)
 
-    async def _set_up(self, connection: Connection, way: Way, clear: bool) -> Trouble | None:
+    async def _set_up(
+        self, connection: Connection, way: Way, demand: Demand, clear: bool
+    ) -> Trouble | None:
         implicit = way.security is Security.IMPLICIT
-        if implicit and (failed := await self._secure(connection, way)):
+        if implicit and (failed := await self._secure(connection, way, demand)):
             return failed
         greeting = await connection.greeting()
         if not _positive(greeting):
@@ -242,9 +256,11 @@ class Dialer:
         if (
             not clear
             and not connection.stream.tls
-            and (no := await self._start_tls(connection, way))
+            and (no := await self._start_tls(connection, way, demand))
         ):
             return no
+        if demand.require_tls and not connection.capabilities.offers("REQUIRETLS"):
+            return _refused("ehlo", _NO_REQUIRETLS, connection)
         return await self._log_in(connection, way) if way.login else None
 
     async def _hello(self, connection: Connection) -> Trouble | None:
@@ -254,32 +270,53 @@ class Dialer:
         connection.capabilities = offered
         return None
 
-    async def _start_tls(self, connection: Connection, way: Way) -> Trouble | None:
+    async def _start_tls(self, connection: Connection, way: Way, demand: Demand) -> Trouble | None:
         """TLS if it is offered; trouble if it is not but has to be, or if it fails."""
-        if way.security is Security.NONE:
+        anyhow = not demand.mandatory and not demand.by_name
+        if way.security is Security.NONE and anyhow:
             return None
         if not connection.capabilities.offers("STARTTLS"):
-            if way.security is Security.OPPORTUNISTIC:
+            if way.security is Security.OPPORTUNISTIC and anyhow:
                 return None
-            return _refused("starttls", _NO_STARTTLS, connection)
+            reply, result = _NO_STARTTLS, Result.STARTTLS_NOT_SUPPORTED
+            return _refused("starttls", reply, connection, result=result)
         reply = await connection.perform(start_tls())
         if reply.code != 220:
-            return _refused("starttls", reply, connection, tls_failed=True)
-        return await self._secure(connection, way) or await self._hello(connection)
+            result = Result.STARTTLS_NOT_SUPPORTED
+            return _refused("starttls", reply, connection, tls_failed=True, result=result)
+        return await self._secure(connection, way, demand) or await self._hello(connection)
 
-    async def _secure(self, connection: Connection, way: Way) -> Trouble | None:
-        verified = way.security is not Security.OPPORTUNISTIC
+    async def _secure(self, connection: Connection, way: Way, demand: Demand) -> Trouble | None:
+        """The handshake, and whether the peer is who it has to be."""
+        verified = demand.by_name or (
+            demand.binding is None and way.security in (Security.STARTTLS, Security.IMPLICIT)
+        )
         context = self._verifying if verified else self._opportunistic
-        name = _server_name(connection.target.host, verified)
-        secured = TlsStream(connection.stream, context, False, name)
+        name = demand.binding.base if demand.binding else connection.target.host
         try:
+            secured = TlsStream(connection.stream, context, False, _server_name(name, verified))
             async with asyncio.timeout(HANDSHAKE_TIMEOUT.total_seconds()):
                 await secured.handshake()
         except TimeoutError:
             return _tls_trouble("no answer to the TLS handshake")
-        except (ConnectionError, ssl.SSLError) as error:
-            return _tls_trouble(str(error) or "the connection broke")
+        except (ConnectionError, ssl.SSLError, ValueError) as error:  # ValueError: no name for TLS
+            return _tls_trouble(str(error) or "the connection broke", _result(error))
         connection.secured(secured)
+        connection.verified = "pkix" if verified else ""
+        return self._check_binding(connection, secured, demand)
+
+    def _check_binding(
+        self, connection: Connection, secured: TlsStream, demand: Demand
+    ) -> Trouble | None:
+        """Whether the certificate is one that the TLSA records name (RFC 7672 section 3)."""
+        if demand.binding is None:
+            return None
+        usable, now = demand.binding.usable, self._clock.now()
+        result = dane.check_chain(usable, secured.peer_chain(), demand.names, now)
+        if result is not Result.SUCCESS:
+            said = f"the certificate does not match the TLSA records: {result.value}"
+            return _tls_trouble(said, result)
+        connection.verified = "dane"
         return None
 
     async def _log_in(self, connection: Connection, way: Way) -> Trouble | None:
@@ -292,6 +329,7 @@ class Dialer:
 
 
 _NO_STARTTLS = Reply(454, "4.7.4", "The server offers no TLS, which is needed here")
+_NO_REQUIRETLS = Reply(550, "5.7.30", "REQUIRETLS support required")  # RFC 8689 section 4.2.1
 
 
 def _positive(reply: Reply) -> bool:
@@ -313,15 +351,35 @@ def _no_connection(target: Target, said: str) -> Trouble:
     return Trouble("connect", Reply(451, "4.4.1", text), said)
 
 
-def _tls_trouble(said: str) -> Trouble:
-    return Trouble("starttls", Reply(454, "4.7.5", f"TLS failed: {said}"), said, tls_failed=True)
+def _tls_trouble(said: str, result: Result | None = None) -> Trouble:
+    reply = Reply(454, "4.7.5", f"TLS failed: {said}")
+    return Trouble("starttls", reply, said, tls_failed=True, result=result)
+
+
+_EXPIRED = (9, 10)  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED
+_MISMATCH = (62, 64)  # _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
+
+
+def _result(error: Exception) -> Result:
+    """What reports call it (RFC 8460 section 4.3)."""
+    cause = error.__cause__ if isinstance(error, TlsError) else error
+    if not isinstance(cause, ssl.SSLCertVerificationError):
+        return Result.VALIDATION_FAILURE
+    if cause.verify_code in _EXPIRED:
+        return Result.EXPIRED
+    return Result.HOST_MISMATCH if cause.verify_code in _MISMATCH else Result.NOT_TRUSTED
 
 
 def _refused(
-    reached: str, reply: Reply, connection: Connection, tls_failed: bool = False
+    reached: str,
+    reply: Reply,
+    connection: Connection,
+    tls_failed: bool = False,
+    result: Result | None = None,
 ) -> Trouble:
     """What the server said, or what broke while it should have said something."""
+    said = str(reply)
     if reply == replies.CONNECTION_LOST and connection.trouble:
-        reply = Reply(451, "4.4.2", f"The connection broke: {connection.trouble}")
-        return Trouble(reached, reply, connection.trouble, tls_failed)
-    return Trouble(reached, reply, str(reply), tls_failed)
+        said = connection.trouble
+        reply = Reply(451, "4.4.2", f"The connection broke: {said}")
+    return Trouble(reached, reply, said, tls_failed, result=result)

@@ -19,7 +19,7 @@ from mailstead.model.address import Domain
 from mailstead.model.reply import Reply
 from mailstead.model.world import Network, World
 from mailstead.protocol.smtp.replies import CONNECTION_LOST, GARBLED
-from mailstead.services.outbound.attempt import answer
+from mailstead.services.outbound.asking import answer
 from mailstead.services.outbound.connect import Connection, Dialer, Target, Trouble
 from mailstead.services.outbound.ptr import Ptr, PtrVerdict, check_ptr, find_addresses
 from mailstead.services.outbound.route import (
@@ -227,7 +227,7 @@ async def _log_in(world: World, subject: Subject, smarthost: Smarthost) -> Relay
     found = await _find(world, subject, Domain(subject.hostname), way)
     if isinstance(found, Reply):
         return Relay(name, False, found.text)
-    dialer = Dialer(world.network, subject.hostname, subject.verifying)
+    dialer = Dialer(world, subject.hostname, subject.verifying)
     said = await _together([_dial(dialer, one, way) for one in _first_of_each_family(found)])
     return Relay(name, "" in said, "" if "" in said else "; ".join(dict.fromkeys(said)))
 

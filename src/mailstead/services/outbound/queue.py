@@ -23,6 +23,7 @@ from mailstead.model.errors import TemporaryFailure
 from mailstead.model.numbers import QueueId
 from mailstead.model.reply import Reply
 from mailstead.model.world import Endpoint, World
+from mailstead.net.tls import verifying_context
 from mailstead.services.delivery.recipients import Catch
 from mailstead.services.metering import NO_METER, Meter
 from mailstead.services.outbound.attempt import Attempt, Errand, attempt
@@ -35,6 +36,7 @@ from mailstead.services.outbound.record import events_of
 from mailstead.services.outbound.retry import Failed
 from mailstead.services.outbound.route import Smarthost, choose_way, find_hosts
 from mailstead.services.outbound.targets import Targets, parse_networks
+from mailstead.services.outbound.tls_policy import TlsPolicies
 from mailstead.services.watch import Watch
 from mailstead.storage import queue
 from mailstead.storage.plan import Plan, Postpone
@@ -88,7 +90,9 @@ class Outbound:
         self._store, self._world, self._watch, self._settings = store, world, watch, settings
         self._meter = meter
         self._targets = Targets(parse_networks(settings.allowed_targets), settings.own_addresses)
-        self._dialer = Dialer(world.network, settings.hostname, verifying)
+        verifying = verifying or verifying_context()
+        self._dialer = Dialer(world, settings.hostname, verifying)
+        self._policies = TlsPolicies(store, world, self._targets, verifying)
         self._bounces = Bounces(store, world, settings.hostname, settings.catch)
         self._lanes = Lanes(settings.connections, settings.lane_connections)
         self._pool = Pool()
@@ -105,6 +109,7 @@ class Outbound:
         async with asyncio.TaskGroup() as group:
             keeping = [group.create_task(self._keep_leases())]
             keeping.append(group.create_task(self._pool.sweep()))
+            keeping.append(group.create_task(self._policies.run()))
             try:
                 while True:
                     await self._turn(group)
@@ -236,7 +241,9 @@ class Outbound:
         )
         world = self._world
         hosts = find_hosts(domain, way, settings.hostname, self._targets, world.random)
-        return await attempt(errand, hosts, world.resolver, self._dialer, self._pool)
+        return await attempt(
+            errand, hosts, world.resolver, self._dialer, self._pool, self._policies
+        )
 
     # ------------------------------------------------------------------ recording
 
@@ -308,6 +315,7 @@ class Outbound:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=GRACE.total_seconds())
         await self._pool.close()
+        await self._policies.close()
 
 
 def _claim(tx: Tx, shut: list[str]) -> _Claimed:

@@ -3,7 +3,7 @@
 RFC 5321 section 5.1: by preference, equal ones shuffled; without MX the domain's own addresses;
 RFC 7505 for domains that take no mail. A host that is ourselves ends the list, or mail would go in
 circles. Pure: asks the DNS by yielding questions, gets chance as an argument.
-Not here: MTA-STS and DANE, connections.
+Not here: MTA-STS and DANE (tls_policy), connections.
 """
 
 import enum
@@ -79,6 +79,7 @@ class MxHost(msgspec.Struct, frozen=True):
     name: str
     addresses: tuple[str, ...]
     preference: int = -1
+    secure: bool = False  # DNSSEC vouches for the addresses
 
 
 class Hosts(msgspec.Struct, frozen=True):
@@ -87,6 +88,12 @@ class Hosts(msgspec.Struct, frozen=True):
     hosts: tuple[MxHost, ...]
     port: int
     route: str  # "mx", "implicit mx", "literal", "route", "smarthost"
+    secure: bool = False  # DNSSEC vouches for the names
+
+    @property
+    def public(self) -> bool:
+        """Whether the DNS names the hosts, so that what is published about their TLS counts."""
+        return self.route in ("mx", "implicit mx")
 
 
 def choose_way(
@@ -144,7 +151,9 @@ def find_hosts(
     route = "mx" if records else "implicit mx"
     search = _Search(hostname.lower(), targets, random)
     found = yield from search.find([mx for mx in records if not _is_null(mx)] or [Mx(0, domain)])
-    return Hosts(found, SMTP_PORT, route) if isinstance(found, tuple) else found
+    if isinstance(found, Reply):
+        return found
+    return Hosts(found, SMTP_PORT, route, answer.authenticated)
 
 
 def _is_null(mx: Mx) -> bool:
@@ -156,11 +165,11 @@ def _find_given(name: str, endpoint: Endpoint) -> Lookup[Hosts | Reply]:
     host = endpoint.address
     if _is_address(host):
         return Hosts((MxHost(host, (host,)),), endpoint.port, name)
-    addresses, failure = yield from _find_addresses(host)
-    if addresses:
-        return Hosts((MxHost(host, addresses),), endpoint.port, name)
+    found = yield from find_addresses(host)
+    if found.addresses:
+        return Hosts((MxHost(host, found.addresses),), endpoint.port, name)
     # A wrong route is the operator's to mend; the mail waits meanwhile.
-    return failure or Reply(451, "4.4.4", f"The host {host} of the {name} has no address")
+    return found.failure or Reply(451, "4.4.4", f"The host {host} of the {name} has no address")
 
 
 def _is_address(host: str) -> bool:
@@ -206,13 +215,13 @@ class _Search:
         for mx in equals:
             if self.looped:
                 break
-            addresses, failure = yield from _find_addresses(mx.exchange.lower())
-            self.failure = self.failure or failure
-            self.looped = any(map(self.targets.is_own, addresses))
-            usable = tuple(filter(self.targets.is_usable, addresses))
-            self.forbidden |= len(usable) < len(addresses)
+            found = yield from find_addresses(mx.exchange.lower())
+            self.failure = self.failure or found.failure
+            self.looped = any(map(self.targets.is_own, found.addresses))
+            usable = tuple(filter(self.targets.is_usable, found.addresses))
+            self.forbidden |= len(usable) < len(found.addresses)
             if usable:
-                hosts.append(MxHost(mx.exchange.lower(), usable, mx.preference))
+                hosts.append(MxHost(mx.exchange.lower(), usable, mx.preference, found.secure))
         return hosts
 
     def _why_none(self) -> Reply:
@@ -223,15 +232,25 @@ class _Search:
         return FORBIDDEN if self.forbidden else NO_ADDRESS
 
 
-def _find_addresses(name: str) -> Lookup[tuple[tuple[str, ...], Reply | None]]:
-    """IPv4 and IPv6 addresses in turn, and the failure if the DNS kept something back."""
+class Addresses(msgspec.Struct, frozen=True):
+    """Where a host is; `failure` says that the DNS kept some of it back."""
+
+    addresses: tuple[str, ...] = ()
+    failure: Reply | None = None
+    secure: bool = False  # authenticated, with all CNAME records before them
+
+
+def find_addresses(name: str) -> Lookup[Addresses]:
+    """IPv4 and IPv6 addresses in turn."""
     four = yield Question("A", name)
     if four.status is Status.NXDOMAIN:
-        return (), None
+        return Addresses()
     six = yield Question("AAAA", name)
     failed = [f"{kind} {name}" for kind, answer in (("A", four), ("AAAA", six)) if answer.failed]
     failure = _try_later(failed[0], four if four.failed else six) if failed else None
-    return _interleave(six.records, four.records)[:ADDRESSES_LIMIT], failure
+    secure = all(one.authenticated for one in (four, six) if one.records)
+    found = _interleave(six.records, four.records)[:ADDRESSES_LIMIT]
+    return Addresses(found, failure, secure and bool(found))
 
 
 def _interleave(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
