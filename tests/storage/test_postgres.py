@@ -473,6 +473,27 @@ def test_who_cannot_connect_waits_longer_each_time(monkeypatch: pytest.MonkeyPat
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6] + [2.0] * 5
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (psycopg.OperationalError("server closed the connection"), TemporaryFailure),
+        (psycopg.InterfaceError("the connection is closed"), TemporaryFailure),
+        (psycopg.InternalError("got no result"), TemporaryFailure),
+        (psycopg.errors.PipelineAborted("aborted"), TemporaryFailure),
+        (psycopg.errors.InFailedSqlTransaction("aborted"), TemporaryFailure),
+        (psycopg.errors.DiskFull("no space left"), TemporaryFailure),
+        (psycopg.errors.SerializationFailure("in the way"), TemporaryFailure),
+        (OSError("no space left"), TemporaryFailure),
+        (psycopg.errors.UndefinedTable("no such table"), psycopg.errors.UndefinedTable),
+        (psycopg.errors.UniqueViolation("there is one"), psycopg.errors.UniqueViolation),
+        (psycopg.errors.NumericValueOutOfRange("too big"), psycopg.errors.NumericValueOutOfRange),
+        (Refusal("no"), Refusal),
+    ],
+)
+def test_failures_that_pass_and_those_of_our_own(error: Exception, expected: type) -> None:
+    assert type(postgres_tx.failure_of(error)) is expected
+
+
 # ---------------------------------------------------------------------- what cannot even begin
 
 

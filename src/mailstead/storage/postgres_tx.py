@@ -325,9 +325,19 @@ class PostgresTx:
         return self._types
 
 
+# What says that a statement or a value is wrong. All else is the server, or the way to it; a
+# connection that breaks within a pipeline shows in more than one kind of error.
+_OURS = (
+    psycopg.ProgrammingError,
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.NotSupportedError,
+)
+
+
 def failure_of(error: Exception) -> Exception:
     """What the house is told: the world is in the way, or our own bug as it is."""
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+    if isinstance(error, psycopg.Error) and not isinstance(error, _OURS):
         return TemporaryFailure(f"the database cannot do it now: {_line(error)}")
     if isinstance(error, OSError):
         return TemporaryFailure(f"the store cannot be used: {error}")
