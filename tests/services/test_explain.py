@@ -21,6 +21,7 @@ from mailstead.model.entries import (
     Refused,
     Resolved,
     Retrieved,
+    Suppressed,
 )
 from mailstead.services.explain import Line, explain, explain_entry, outcome
 from mailstead.storage import journal
@@ -180,6 +181,27 @@ SENTENCES: list[tuple[AnyEntry, Line]] = [
     (
         Notified(at=AT, recipient=BOB, action="delayed", sent_to=""),
         Line(AT, f"Nobody was told that {BOB} is late: there is no one to tell."),
+    ),
+    (
+        Notified(at=AT, recipient=BOB, action="relayed", sent_to="a@x.example"),
+        Line(AT, f"a@x.example was told that {BOB} was passed on (DSN, RFC 3464)."),
+    ),
+    (
+        Suppressed(at=AT, recipient=BOB, reason="gone", evidence="550 5.1.1 no such user"),
+        Line(
+            AT,
+            f"The organisation writes to {BOB} no more, for 90 days.",
+            ("550 5.1.1 no such user",),
+            f"mailstead suppression remove {BOB}",
+        ),
+    ),
+    (
+        Suppressed(at=AT, recipient=BOB, reason="suspect", evidence="550 5.1.2 no such host"),
+        Line(
+            AT,
+            f"If {BOB} fails again after a day, it is written to no more.",
+            ("550 5.1.2 no such host",),
+        ),
     ),
     (
         Changed(at=AT, recipient=BOB, change="rerouted", detail="mx.example.com:25"),

@@ -99,10 +99,20 @@ class Attempted(Entry, frozen=True, tag="attempted"):
     route: str = ""  # "mx", "implicit mx", "smarthost", "route"
     due: datetime | None = None  # when it is tried again, if it is
     queue_id: int = 0
+    kind: str = ""  # what a refusal is about: "recipient-gone", "reputation" (docs/bounces.md)
+    rule: str = ""  # that says so
+
+
+class Suppressed(Entry, frozen=True, tag="suppressed"):
+    """The organisation writes to the recipient no more; "suspect": not before it happens again."""
+
+    recipient: str
+    reason: str  # "gone", "suspect"
+    evidence: str
 
 
 class Notified(Entry, frozen=True, tag="notified"):
-    """A DSN went to the sender (RFC 3464): `action` is "delayed" or "failed"."""
+    """A DSN went to the sender (RFC 3464): `action` is "delayed", "failed" or "relayed"."""
 
     recipient: str
     action: str
@@ -156,6 +166,7 @@ AnyEntry = (
     | Delivered
     | Queued
     | Attempted
+    | Suppressed
     | Notified
     | Changed
     | Retrieved

@@ -27,8 +27,10 @@ from mailstead.model.entries import (
     Refused,
     Resolved,
     Retrieved,
+    Suppressed,
 )
 from mailstead.model.envelope import format_path
+from mailstead.services.outbound.classify import advice
 
 _Waiting = Queued | Attempted | Changed
 
@@ -72,7 +74,7 @@ def explain_entry(entry: AnyEntry) -> Line:
             return _of_arrival(entry)
         case Delivered() | Retrieved():
             return _of_mailbox(entry)
-        case Queued() | Attempted() | Notified() | Changed():
+        case Queued() | Attempted() | Suppressed() | Notified() | Changed():
             return _of_queue(entry)
         case _:
             assert_never(entry)
@@ -256,7 +258,7 @@ _REACHED = {
 }
 
 
-def _of_queue(entry: Queued | Attempted | Notified | Changed) -> Line:
+def _of_queue(entry: Queued | Attempted | Suppressed | Notified | Changed) -> Line:
     match entry:
         case Queued():
             where = f"in the queue as #{entry.queue_id}" if entry.queue_id else "in the queue"
@@ -265,6 +267,8 @@ def _of_queue(entry: Queued | Attempted | Notified | Changed) -> Line:
             return Line(entry.at, f"{entry.recipient} {how} {where}.", facts)
         case Attempted():
             return _attempted(entry)
+        case Suppressed():
+            return _suppressed(entry)
         case Notified():
             return _notified(entry)
         case Changed():
@@ -291,7 +295,21 @@ def _attempted(entry: Attempted) -> Line:
     facts += [_host(host) for host in entry.hosts]
     if entry.reply and not (entry.hosts and entry.hosts[-1].said == entry.reply):
         facts.append(f"outcome: {entry.reply}")
+    if entry.kind:
+        facts.append(f"about: {entry.kind} ({advice(entry.kind, entry.rule)})")
     return Line(entry.at, f"Attempt {entry.attempt} for {entry.recipient}: {what}.", tuple(facts))
+
+
+_TOLD = {"delayed": "is late", "relayed": "was passed on"}
+
+
+def _suppressed(entry: Suppressed) -> Line:
+    if entry.reason == "suspect":
+        text = f"If {entry.recipient} fails again after a day, it is written to no more."
+        return Line(entry.at, text, (entry.evidence,))
+    text = f"The organisation writes to {entry.recipient} no more, for 90 days."
+    command = f"mailstead suppression remove {quote(entry.recipient)}"
+    return Line(entry.at, text, (entry.evidence,), command)
 
 
 def _host(host: HostTried) -> str:
@@ -303,7 +321,7 @@ def _host(host: HostTried) -> str:
 
 
 def _notified(entry: Notified) -> Line:
-    what = "is late" if entry.action == "delayed" else "could not be delivered"
+    what = _TOLD.get(entry.action, "could not be delivered")
     if not entry.sent_to:
         text = f"Nobody was told that {entry.recipient} {what}: there is no one to tell."
         return Line(entry.at, text)

@@ -26,7 +26,7 @@ from mailstead.model.numbers import (
     Uid,
     UidValidity,
 )
-from mailstead.storage import blobs, journal, journal_index, queue
+from mailstead.storage import blobs, journal, journal_index, queue, suppression
 from mailstead.storage.plan import (
     Append,
     Appended,
@@ -38,6 +38,7 @@ from mailstead.storage.plan import (
     Postpone,
     Release,
     StoredBody,
+    Suppress,
 )
 from mailstead.storage.store import Tx, to_micros
 
@@ -151,6 +152,9 @@ class _Batch:
                     self._row("release", id=queue_id)
                 case Postpone():
                     self._row("postpone", **queue.postpone_row(step, self.now))
+                case Suppress():
+                    failed = suppression.failed_row(self.tx, plan.organisation, step)
+                    self._row("suppress", **failed)
         if story:
             row = JournalRow(plan.trace, plan.organisation, tuple(story), plan.arrival)
             self._journal(row)
@@ -314,6 +318,8 @@ class _Batch:
         """All rows and counters into the database."""
         if released := self.rows.get("release"):
             queue.release(self.tx, [row["id"] for row in released])
+        for row in self.rows.get("suppress", ()):
+            self.tx.run(suppression.FAILED, **row)
         with self.tx.together():
             for table, sql in _INSERT.items():
                 if rows := self.rows.get(table):

@@ -117,7 +117,15 @@ class Postpone(msgspec.Struct, frozen=True):
     delay_notified: bool = False
 
 
-Step = Append | Enqueue | Release | Postpone
+class Suppress(msgspec.Struct, frozen=True):
+    """The organisation writes to the recipient no more; `twice`: only if it fails again later."""
+
+    recipient: str
+    evidence: str
+    twice: bool = False
+
+
+Step = Append | Enqueue | Release | Postpone | Suppress
 
 
 class JournalRow(msgspec.Struct, frozen=True):

@@ -6,16 +6,21 @@ Holds: a complaint never expires by itself; addresses are compared folded, as ma
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from mailstead.model.address import Address
 from mailstead.model.numbers import OrganisationId
+from mailstead.storage.plan import Suppress
 from mailstead.storage.store import Tx, from_micros, to_micros
 
 REASONS = ("gone", "complaint", "unsubscribed", "named")
+SUSPECT = "suspect"  # failed once, and for a reason that may pass: does not count yet
+FAILED_KEPT = timedelta(days=90)  # an address may come back; whoever knows better says so
+TWICE_WITHIN = timedelta(days=30)
+TWICE_APART = timedelta(days=1)
 EVIDENCE_LIMIT = 1000  # characters
 
 
@@ -37,8 +42,10 @@ def find(
     row = tx.row(
         f"SELECT {_COLUMNS} FROM suppression WHERE organisation = :organisation"
         " AND stream IN ('', :stream) AND address = :address"
-        " AND (expires IS NULL OR expires > :now) ORDER BY stream LIMIT 1",
+        " AND reason != :suspect AND (expires IS NULL OR expires > :now)"
+        " ORDER BY stream LIMIT 1",
         organisation=organisation,
+        suspect=SUSPECT,
         stream=stream,
         address=fold(str(address)),
         now=to_micros(tx.now),
@@ -56,6 +63,31 @@ def add(tx: Tx, organisation: OrganisationId, entries: Sequence[Suppression]) ->
         " expires = excluded.expires WHERE suppression.reason != 'complaint'",
         [_row(organisation, entry) for entry in _latest(entries)],
     )
+
+
+def failed_row(tx: Tx, organisation: OrganisationId, step: Suppress) -> dict[str, Any]:
+    """What a failure for good says about an address, as a row for `FAILED`."""
+    return {
+        "organisation": organisation,
+        "address": fold(step.recipient),
+        "reason": SUSPECT if step.twice else "gone",
+        "evidence": step.evidence[:EVIDENCE_LIMIT],
+        "created": to_micros(tx.now),
+        "expires": to_micros(tx.now + (TWICE_WITHIN if step.twice else FAILED_KEPT)),
+        "kept": to_micros(tx.now + FAILED_KEPT),
+        "before": to_micros(tx.now - TWICE_APART),
+    }
+
+
+# A suspect that fails again a day later is gone; what people said of an address stays as it is.
+_AGAIN = "suppression.reason = 'suspect' AND suppression.created <= :before"
+FAILED = (
+    "INSERT INTO suppression (organisation, stream, address, reason, evidence, created, expires)"
+    " VALUES (:organisation, '', :address, :reason, :evidence, :created, :expires)"
+    " ON CONFLICT (organisation, stream, address) DO UPDATE SET reason = 'gone',"
+    " evidence = excluded.evidence, created = excluded.created, expires = :kept"
+    f" WHERE excluded.reason = 'gone' AND suppression.reason IN ('gone', 'suspect') OR {_AGAIN}"
+)
 
 
 def remove(tx: Tx, organisation: OrganisationId, address: str, stream: str = "") -> bool:

@@ -29,7 +29,7 @@ _VALUE = re.compile(r"[!-<>-~\u0080-\U0010ffff]+\Z")  # esmtp-value, with RFC 65
 _SIZE = re.compile(r"[0-9]{1,20}\Z")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*\Z")
 _NOTIFY = frozenset(("SUCCESS", "FAILURE", "DELAY"))
-# An address type (RFC 3798 section 3.3 and RFC 6533 section 3 name those there are), and the rest.
+# An address type (RFC 3464 section 2.1.2, RFC 6533 section 3), and the rest.
 _ORCPT = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*);([!-*,-<>-~\u0080-\U0010ffff]|\+[0-9A-F]{2})*\Z")
 _BDAT = re.compile(rf"([0-9]{{1,{BDAT_SIZE_DIGITS}}})(?: +(LAST))? *\Z", re.IGNORECASE)
 

@@ -69,6 +69,15 @@ def classify_report(recipient: Reported, rules: Rules | None = None) -> Classifi
     return classify(reply, recipient.remote_mta, rules)
 
 
+def advice(kind: str, rule: str, rules: Rules | None = None) -> str:
+    """What an operator can do about a refusal of this class, found by this rule."""
+    rules = rules or shipped_rules()
+    for matcher in rules.matchers:
+        if matcher.rule.id == rule:
+            return matcher.consequence.advice
+    return rules.consequences[ReplyClass(kind)].advice if kind in set(ReplyClass) else ""
+
+
 def slows(reply: Reply, host: str = "") -> bool:
     """Whether to leave that site alone for a while instead of trying its next host."""
     return classify(reply, host).slow

@@ -10,24 +10,27 @@ import msgspec
 
 from mailstead.message.dsn import Action, ReportedRecipient
 from mailstead.model.address import Address
-from mailstead.model.entries import AnyEntry, Attempted
+from mailstead.model.entries import AnyEntry, Attempted, Suppressed
 from mailstead.model.world import Random
 from mailstead.services.delivery.success import original_recipient
 from mailstead.services.outbound.attempt import Attempt
 from mailstead.services.outbound.bounce import Event, group, reported
+from mailstead.services.outbound.classify import classify
 from mailstead.services.outbound.octets import Loaded
 from mailstead.services.outbound.retry import (
     Age,
     Decision,
     Done,
+    Failed,
     GiveUp,
     Later,
     Outcome,
     Relayed,
     decide,
 )
-from mailstead.storage.plan import Postpone, Release, Step
-from mailstead.storage.queue import Waiting
+from mailstead.services.outbound.rules import Suppress as SuppressRule
+from mailstead.storage.plan import Postpone, Release, Step, Suppress
+from mailstead.storage.queue import Outgoing, Waiting
 
 _EXPIRED = "It was tried again and again for {days} days, which is now over."
 
@@ -60,6 +63,8 @@ def events_of(
         decision = decide(outcome, age, now, spread)
         tried = Tried(row, address, outcome, age, decision)
         results.append((_notice(tried, now), _step(tried), _entry(tried, attempt, now)))
+        if found := _suppression(tried, loaded.job.outgoing, now):
+            results.append((None, *found))
     return group(results, loaded.job.outgoing, loaded.header)
 
 
@@ -77,8 +82,24 @@ def _step(tried: Tried) -> Step:
             return Release(tried.row.id)
 
 
+def _suppression(tried: Tried, outgoing: Outgoing, now: datetime) -> tuple[Step, AnyEntry] | None:
+    """What a refusal for good says about the address; of forwards and DSNs nothing follows."""
+    outcome = tried.outcome
+    if not isinstance(outcome, Failed) or not (outgoing.notify and outgoing.reverse_path):
+        return None
+    verdict = classify(outcome.reply, outcome.host)
+    if verdict.suppress is SuppressRule.NEVER or not outcome.host:
+        return None
+    twice = verdict.suppress is SuppressRule.TWICE
+    evidence = f"{outcome.host}: {outcome.reply}"
+    reason = "suspect" if twice else "gone"
+    entry = Suppressed(at=now, recipient=tried.row.recipient, reason=reason, evidence=evidence)
+    return Suppress(tried.row.recipient, evidence, twice), entry
+
+
 def _entry(tried: Tried, attempt: Attempt, now: datetime) -> AnyEntry:
     decision = tried.decision
+    kind, rule = _about(tried.outcome)
     outcomes = {Done: "relayed", Later: "deferred", GiveUp: "failed"}
     return Attempted(
         at=now,
@@ -90,7 +111,17 @@ def _entry(tried: Tried, attempt: Attempt, now: datetime) -> AnyEntry:
         route=attempt.route,
         due=decision.when if isinstance(decision, Later) else None,
         queue_id=tried.row.id,
+        kind=kind,
+        rule=rule,
     )
+
+
+def _about(outcome: Outcome) -> tuple[str, str]:
+    """What a refusal is about, and the rule that says so; nothing where it is our own words."""
+    if isinstance(outcome, Relayed) or not outcome.host:
+        return "", ""
+    verdict = classify(outcome.reply, outcome.host)
+    return verdict.class_.value, verdict.rule
 
 
 def _notice(tried: Tried, now: datetime) -> ReportedRecipient | None:
