@@ -59,3 +59,23 @@ def test_two_nodes_lose_nothing_whatever_is_taken_away(
     assert figures["flag_noticed_max_s"] < 0.2
     assert figures["sent_meanwhile"] > 0
     assert figures["packs"] > 0
+
+
+@pytest.mark.postgres
+def test_a_store_goes_to_postgres_and_a_bucket_and_back(
+    postgres_server: str, missing: Callable[[str], None]
+) -> None:
+    """Killed on the way; fifty thousand messages by hand: script/soak copies."""
+    if not WEED.exists():
+        missing("SeaweedFS (weed)")
+    options = ["--messages", "2000", "--port", str(free_ports())]
+    run = subprocess.run(
+        [sys.executable, SOAK.with_name("copies.py"), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    figures = json.loads(run.stdout)
+    assert figures["there"]["digest"] == figures["back"]["digest"]
+    assert (figures["kills"], figures["there"]["packs"]) == (2, 1)
