@@ -280,4 +280,5 @@ def _options(site: Site, door: Door) -> ServerOptions:
         auth_mechanisms=tuple(sasl.MECHANISMS) if submission else (),
         auth_needs_tls=not door.clear_text_login,
         recipients_limit=RECIPIENTS_LIMIT,
+        dsn=submission,
     )

@@ -15,7 +15,7 @@ import msgspec
 
 from mailstead.model.address import Address, Domain
 from mailstead.model.entries import HostTried
-from mailstead.model.envelope import Envelope
+from mailstead.model.envelope import NO_WISH, Envelope, Wish
 from mailstead.model.errors import TemporaryFailure
 from mailstead.model.reply import Reply
 from mailstead.model.world import Resolver
@@ -55,6 +55,9 @@ class Errand(msgspec.Struct, frozen=True):
     way: Way
     again: bool  # not the first attempt
     require_tls: bool = False  # the sender asked for TLS all the way (RFC 8689)
+    wishes: dict[Address, Wish] = {}  # of the recipients (RFC 3461)
+    envid: str = ""
+    ret: str = ""
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -91,6 +94,10 @@ async def attempt(
 class _Run:
     def __init__(self, errand: Errand, dialer: Dialer, pool: Pool, policies: TlsPolicies) -> None:
         self.errand, self.dialer, self.pool, self.policies = errand, dialer, pool, policies
+        # Whoever requires TLS takes no connection over from somebody who did not.
+        self.key = (
+            (f"{errand.key[0]} requiretls", errand.key[1]) if errand.require_tls else errand.key
+        )
         self.settled: dict[Address, Outcome] = {}
         self.waiting: dict[Address, Deferred] = {}  # said no for now by a host asked before
         self.pending = list(errand.recipients)
@@ -107,7 +114,7 @@ class _Run:
 
     async def go(self, hosts: Lookup[Hosts | Reply], resolver: Resolver) -> None:
         """A connection that lies ready first, then host after host."""
-        while idle := self.pool.take(self.errand.key):
+        while idle := self.pool.take(self.key):
             if await self._converse(idle, reused=True):
                 break
         if self._enough():
@@ -205,12 +212,19 @@ class _Run:
         self.sessions += 1
         self.addresses += reused
         self.spoken.add(connection.target.address)
-        await self.pool.give(self.errand.key, connection)
+        await self.pool.give(self.key, connection)
         return True
 
     async def _transact(self, connection: Connection) -> Outcomes:
         connection.messages += 1
-        envelope = Envelope(self.errand.reverse_path, tuple(self.pending))
+        errand = self.errand
+        envelope = Envelope(
+            errand.reverse_path,
+            tuple(self.pending),
+            wishes=tuple(errand.wishes.get(one, NO_WISH) for one in self.pending),
+            envid=errand.envid,
+            ret=errand.ret,
+        )
         dialogue = deliver(envelope, self.errand.facts, connection.capabilities)
         return await connection.perform(dialogue, self.errand.pieces)
 
@@ -317,7 +331,7 @@ def _outcome(outcome: RecipientOutcome, connection: Connection) -> Outcome:
     """What a reply, or a reply that never came, means for a recipient."""
     reply, host = outcome.reply, connection.target.host
     if outcome.delivered:
-        return Relayed(reply, host)
+        return Relayed(reply, host, connection.capabilities.offers("DSN"))
     if reply in (CONNECTION_LOST, GARBLED):
         # After the final dot a garbled answer leaves as much open as none.
         return Deferred(_broken(reply, connection), unknown=outcome.stage is Stage.END)

@@ -238,6 +238,9 @@ class Outbound:
             pieces=lambda: pieces(self._store, loaded),
             way=way,
             again=any(row.attempts for row in job.recipients),
+            wishes={addresses[row.recipient]: row.wish for row in job.recipients},
+            envid=job.outgoing.envid,
+            ret=job.outgoing.ret,
         )
         world = self._world
         hosts = find_hosts(domain, way, settings.hostname, self._targets, world.random)
