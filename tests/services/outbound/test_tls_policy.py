@@ -452,6 +452,21 @@ def test_a_failed_fetch_is_tried_again_after_five_minutes_and_keeps_the_old_poli
 
 
 @pytest.mark.rfc("8461 section 3.3")
+def test_a_dead_address_of_the_policy_host_does_not_hide_the_other(tell) -> None:
+    async def story(stage) -> None:
+        stage.mx("example.net", ONE)
+        publish(stage, policy("enforce"))
+        stage.zone["AAAA", "mta-sts.example.net"] = "2001:db8::80"
+        stage.network.dark.add("2001:db8::80")
+        remote = stage.listen("192.0.2.1", tls_remote(UNTRUSTED))
+        await stage.enqueue(BOB)
+        await stage.sleep(hours=1)
+        assert remote.received == []
+
+    tell(story, verifying=TRUSTING)
+
+
+@pytest.mark.rfc("8461 section 3.3")
 def test_policies_are_refreshed_daily(tell) -> None:
     async def story(stage) -> None:
         stage.mx("example.net", ONE)
@@ -498,7 +513,10 @@ def test_sessions_without_policy_are_counted_for_those_who_ask(tell) -> None:
 # ---------------------------------------------------------------------- REQUIRETLS
 
 
-async def send_with_tls_required(stage, sender: str = "alice@example.org") -> Attempt:
+async def send(
+    stage, sender: str = "alice@example.org", require_tls: bool = True, pool: Pool | None = None
+) -> Attempt:
+    """One attempt at a message that requires TLS."""
     targets = Targets()
     policies = TlsPolicies(stage.store, stage.world, targets, TRUSTING)
     dialer, domain = Dialer(stage.world, "mx.example.org", TRUSTING), Domain("example.net")
@@ -507,7 +525,7 @@ async def send_with_tls_required(stage, sender: str = "alice@example.org") -> At
         yield b"Subject: x\r\n\r\nHi!\r\n"
 
     errand = Errand(
-        key=("mx requiretls", "example.net"),
+        key=("mx", "example.net"),
         domain=domain,
         reverse_path=parse_address(sender) if sender else None,
         recipients=(parse_address(BOB),),
@@ -515,12 +533,13 @@ async def send_with_tls_required(stage, sender: str = "alice@example.org") -> At
         pieces=pieces,
         way=Way("mx"),
         again=True,
-        require_tls=True,
+        require_tls=require_tls,
     )
     hosts = find_hosts(domain, errand.way, "mx.example.org", targets, SeededRandom(1))
-    pool = Pool()
-    tried = await attempt(errand, hosts, stage.world.resolver, dialer, pool, policies)
-    await pool.close()
+    mine = pool or Pool()
+    tried = await attempt(errand, hosts, stage.world.resolver, dialer, mine, policies)
+    if pool is None:
+        await mine.close()
     return tried
 
 
@@ -542,7 +561,7 @@ def test_a_message_that_requires_tls_is_not_sent_without(
         if secure:
             sign(stage)
         remote = stage.listen("192.0.2.1", tls_remote(issued) if issued else sink())
-        tried = await send_with_tls_required(stage)
+        tried = await send(stage)
         (outcome,) = tried.outcomes.values()
         assert isinstance(outcome, Failed)
         assert str(outcome.reply).startswith(expected)
@@ -557,10 +576,25 @@ def test_a_host_that_does_not_answer_may_do_so_later(tell) -> None:
         stage.mx("example.net", ONE, TWO)
         sign(stage)
         stage.listen("192.0.2.2", tls_remote(CA.issue("mx2.example.net")))
-        tried = await send_with_tls_required(stage)
+        tried = await send(stage)
         assert [one.reached for one in tried.hosts] == ["connect", "ehlo"]
         (outcome,) = tried.outcomes.values()
         assert not isinstance(outcome, Failed)
+
+    tell(story)
+
+
+@pytest.mark.rfc("8689 section 4.2.1")
+def test_a_connection_of_others_is_not_taken_over(tell) -> None:
+    async def story(stage) -> None:
+        stage.mx("example.net", ONE)
+        remote = stage.listen("192.0.2.1", sink())
+        pool = Pool()
+        await send(stage, pool=pool, require_tls=False)
+        tried = await send(stage, pool=pool)
+        assert len(remote.received) == 1
+        assert [type(one) for one in tried.outcomes.values()] == [Failed]
+        await pool.close()
 
     tell(story)
 
@@ -570,7 +604,7 @@ def test_a_bounce_requires_nothing(tell) -> None:
     async def story(stage) -> None:
         stage.mx("example.net", ONE)
         remote = stage.listen("192.0.2.1", sink())
-        await send_with_tls_required(stage, sender="")
+        await send(stage, sender="")
         assert len(remote.received) == 1
 
     tell(story)
