@@ -90,10 +90,9 @@ class Seaweed:
     def start(self) -> None:
         """Start it, and wait until it takes requests."""
         weed = Path(sys.executable).with_name("weed")
-        ports = [
-            f"-{name}.port={self._port + at}"
-            for at, name in enumerate(("s3", "master", "volume", "filer"))
-        ]
+        names = ("s3", "master", "volume", "filer")
+        ports = [f"-{name}.port={self._port + at}" for at, name in enumerate(names)]
+        ports += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # of others' tests, too, else
         options = [
             f"-s3.config={self._folder}/s3.json",
             "-master.volumeSizeLimitMB=64",
