@@ -1,6 +1,7 @@
 """Paths from a certificate to an anchor: what each certificate in it may do."""
 
 import base64
+import random
 from datetime import UTC, datetime
 
 import pytest
@@ -152,3 +153,24 @@ def test_a_weak_digest_is_no_signature() -> None:
     assert weak is not None
     anchors = Anchors((), (weak.public_key(),))
     assert check(weak, (), anchors, [HOST], NOW) is Result.NOT_TRUSTED
+
+
+def test_a_certificate_of_no_known_version() -> None:
+    der = Authority().issue(HOST).chain[0]
+    version = b"\xa0\x03\x02\x01"
+    assert certpath.load(der) is not None
+    assert certpath.load(der.replace(version + b"\x02", version + b"\x19", 1)) is None
+
+
+def test_spoilt_certificates_are_not_trusted_and_raise_nothing() -> None:
+    chance = random.Random(1)
+    root = Authority(extensions=[constraints("example.com", "bad.example.com")])
+    leaf = root.issue(HOST, extensions=[x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])])
+    for _ in range(3000):
+        spoilt = bytearray(chance.choice(leaf.chain))
+        spoilt[chance.randrange(len(spoilt))] ^= chance.randrange(1, 256)
+        if found := certpath.load(bytes(spoilt)):
+            anchors = Anchors((root.issued.certificate, found))
+            issuers = (*leaf.above, found)
+            check(found, issuers, anchors, [HOST], NOW)
+            check(leaf.certificate, issuers, anchors, [HOST], NOW)

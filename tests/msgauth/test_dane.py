@@ -109,6 +109,7 @@ def test_aliases_in_a_circle_end() -> None:
         (Tlsa(3, 2, 1, bytes(32)), False),
         (Tlsa(3, 1, 3, bytes(32)), False),
         (Tlsa(3, 1, 255, bytes(32)), False),
+        (Tlsa(3, 1, -1, bytes(32)), False),
         (Tlsa(3, 1, 1, bytes(31)), False),
         (Tlsa(3, 1, 2, bytes(32)), False),
         (Tlsa(2, 0, 0, b"no certificate"), False),

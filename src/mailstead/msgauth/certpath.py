@@ -5,6 +5,7 @@ CA bits, path lengths, key usages and constraints on DNS names are minded; a cer
 other critical extension is not trusted. Revocation is not looked at.
 """
 
+import warnings
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -35,6 +36,7 @@ _BROKEN = (
     TypeError,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
+    x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
 
@@ -49,7 +51,8 @@ class Anchors(msgspec.Struct, frozen=True):
 def load(der: bytes) -> Certificate | None:
     """The certificate, or None."""
     try:
-        return x509.load_der_x509_certificate(der)
+        with warnings.catch_warnings(action="ignore"):  # of what may be refused one day
+            return x509.load_der_x509_certificate(der)
     except _BROKEN:
         return None
 

@@ -133,7 +133,7 @@ def parse_record(text: str) -> Tlsa | None:
         return None
 
 
-_DIGEST_SIZES = {Matching.SHA2_256: 32, Matching.SHA2_512: 64}
+_DIGEST_SIZES: dict[int, int] = {Matching.SHA2_256: 32, Matching.SHA2_512: 64}
 
 
 def is_usable(record: Tlsa) -> bool:
@@ -142,8 +142,7 @@ def is_usable(record: Tlsa) -> bool:
         return False
     if record.matching == Matching.FULL:
         return _is_whole(record)
-    size = _DIGEST_SIZES.get(Matching(record.matching)) if record.matching <= 2 else None
-    return len(record.data) == size
+    return len(record.data) == _DIGEST_SIZES.get(record.matching)
 
 
 def _is_whole(record: Tlsa) -> bool:
