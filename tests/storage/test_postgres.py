@@ -527,3 +527,22 @@ def test_nodes_that_start_at_the_same_time_wait_for_the_tables(
         await opening.result().close()
 
     asyncio.run(start())
+
+
+@pytest.mark.parametrize(("statements", "runs"), [(1, 1), (2, 2)])
+async def test_a_look_up_is_one_statement_or_a_transaction(
+    postgres: str, tmp_path: Path, statements: int, runs: int
+) -> None:
+    """Two statements would see two states: the work runs again, in a transaction."""
+    store = await prepared(postgres, tmp_path)
+    began = []
+
+    def work(tx: Tx) -> list[str]:
+        began.append(tx)
+        asked = "SELECT current_setting('transaction_isolation')"
+        return [tx.value(asked) for _ in range(statements)]
+
+    found = await store.look_up(work)
+    assert (len(began), len(set(found))) == (runs, 1)
+    assert found[0] == ("read committed" if statements == 1 else "repeatable read")
+    await store.close()

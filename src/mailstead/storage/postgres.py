@@ -16,11 +16,12 @@ import psycopg
 from mailstead.model.world import Clock
 from mailstead.storage import dialect, reading, schema
 from mailstead.storage.group_commit import GroupCommit, Measure, Work, unmeasured
-from mailstead.storage.packfile import Known, Packs, Place
+from mailstead.storage.packfile import Known, NotHere, PackGone, Packs, Place
 from mailstead.storage.plan import Applied, JournalRow, Plan
 from mailstead.storage.postgres_tx import (
     LOCK_TIMEOUT,
     NEW_MAIL,
+    ONE,
     PATIENCE,
     PLAIN,
     READ,
@@ -29,6 +30,7 @@ from mailstead.storage.postgres_tx import (
     IdRanges,
     Link,
     PostgresTx,
+    SecondStatement,
     alone,
     check_server,
     failure_of,
@@ -126,8 +128,11 @@ class PostgresStore:
         return await reading.repeat(lambda known: self._read_once(work, known), self._fetch)
 
     async def look_up(self, work: Callable[[Tx], T]) -> T:
-        """The same: any look into the database is a trip."""
-        return await self.read(work)
+        """The same in one trip, if one statement is enough."""
+        try:
+            return await self._read_once(work, Known(newest=False), ONE)
+        except (SecondStatement, NotHere, PackGone):
+            return await self.read(work)
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         """work(tx), committed; if work raises, nothing of it happened."""
@@ -158,11 +163,11 @@ class PostgresStore:
         link = Link(self._url, patience=PATIENCE if ids else LOCK_TIMEOUT)
         return PostgresTx(link, self._clock, self.packs.reader(), ids)
 
-    async def _read_once(self, work: Callable[[Tx], T], known: Known) -> T:
+    async def _read_once(self, work: Callable[[Tx], T], known: Known, how: str = READ) -> T:
         if self._pool is None:
-            return self._read(work, known)
+            return self._read(work, known, how)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._read, work, known)
+        return await loop.run_in_executor(self._pool, self._read, work, known, how)
 
     async def _fetch(self, places: Sequence[Place]) -> dict[Place, bytes]:
         if self._pool is None:
@@ -170,13 +175,13 @@ class PostgresStore:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._fetchers, self.packs.fetch, places)
 
-    def _read(self, work: Callable[[Tx], T], known: Known) -> T:
+    def _read(self, work: Callable[[Tx], T], known: Known, how: str) -> T:
         tx: PostgresTx | None = getattr(self._local, "tx", None)
         if tx is None:
             tx = self._local.tx = self._transaction()
             self._readers.append(tx)
         tx.packs.known = known
-        return _read(tx, work)
+        return _read(tx, work, how)
 
     def _migrate(self) -> None:
         tx = self._writer.tx
@@ -196,10 +201,10 @@ class PostgresStore:
             raise
 
 
-def _read(tx: PostgresTx, work: Callable[[Tx], T]) -> T:
+def _read(tx: PostgresTx, work: Callable[[Tx], T], how: str) -> T:
     for tries in (1, 2):
         try:
-            tx.begin(READ)
+            tx.begin(how)
             result = work(tx)
             tx.commit()
         except psycopg.Error as error:

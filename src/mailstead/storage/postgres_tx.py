@@ -53,6 +53,8 @@ def alone(kind: str) -> str:
     return kind.replace(_AMONG_OTHERS, f"{patience}; LOCK TABLE organisation IN EXCLUSIVE MODE")
 
 
+ONE = ""  # one statement by itself sees one state, too, and saves the trips of a transaction
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -176,6 +178,10 @@ class DatabaseClock:
         return now + self._ahead
 
 
+class SecondStatement(Exception):
+    """Two statements would see two states: the work has to run in a transaction."""
+
+
 class PostgresTx:
     """A transaction on one connection; the same object serves one after the other."""
 
@@ -186,6 +192,7 @@ class PostgresTx:
         self._clock, self._ids = clock, ids
         self._connection: Connection | None = None
         self._begin: list[str] = []  # what goes ahead of the first statement
+        self._one = self._asked = False  # one statement by itself; whether it was asked
         self._types: dict[tuple[str, str], str] = {}
         self._bulks: dict[str, dialect.Bulk] = {}
         self.now: datetime = clock.now()
@@ -257,14 +264,15 @@ class PostgresTx:
     # ------------------------------------------------------------------ begin and end
 
     def begin(self, how: str) -> None:
-        """Start over, with the time of the database."""
+        """Start over, with the time of the database; ONE is no transaction but one statement."""
         self._connection = self.link.get()
-        self._begin = how.split("; ")
+        self._one, self._asked = how == ONE, False
+        self._begin = [] if self._one else how.split("; ")
         self.now = self._clock.now(self._connection)
 
     def commit(self) -> None:
         """On disk when it comes back."""
-        if self._begin:  # nothing was asked
+        if self._begin or self._one:  # nothing was asked, or nothing is open
             self._begin = []
         elif (said := self._open().execute("COMMIT").statusmessage) != "COMMIT":
             raise errors.InFailedSqlTransaction(f"COMMIT came back as {said}")
@@ -273,7 +281,7 @@ class PostgresTx:
     def rollback(self) -> None:
         """Forget what was not committed."""
         connection, self._connection = self._connection, None
-        if connection is not None and not self._begin and not connection.closed:
+        if connection and not (self._begin or self._one or connection.closed):
             try:
                 connection.execute("ROLLBACK")
             except psycopg.Error:
@@ -307,6 +315,10 @@ class PostgresTx:
     def _execute(self, sql: str, values: Mapping[str, Any]) -> psycopg.Cursor[tuple[Any, ...]]:
         connection = self._connection
         assert connection is not None, "no transaction has begun"
+        if self._one:
+            if self._asked:
+                raise SecondStatement
+            self._asked = True
         if not self._begin:
             return connection.execute(sql, values, binary=True)
         begin, self._begin = self._begin, []
