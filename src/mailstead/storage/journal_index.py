@@ -20,6 +20,7 @@ INSERT = "INSERT INTO journal_key (block, key, journal) VALUES (:block, :key, :j
 DELETE = "DELETE FROM journal_key WHERE block = :block AND key = :key AND journal = :journal"
 
 BLOCK = 128  # journal rows whose keys lie together
+SPREAD = 8 * 1024  # ids by which rows of the same second may lie apart: each worker has a range
 BLOCKS_AT_ONCE = 1000  # asked for in one statement
 
 
@@ -163,8 +164,8 @@ def _span(tx: Tx, wanted: Wanted) -> _Span | None:
     last = tx.value("SELECT id FROM journal WHERE at < :at ORDER BY at DESC LIMIT 1", at=until)
     if first is None or last is None:
         return None
-    # Ids follow the clock, but for the little that clocks are set back.
-    return _Span(since, until, max(1, first - BLOCK), last + BLOCK)
+    # Ids follow the clock, but for ranges of workers, and the little that clocks are set back.
+    return _Span(since, until, max(1, first - SPREAD), last + SPREAD)
 
 
 _END = 2**62
