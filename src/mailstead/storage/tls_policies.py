@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from mailstead.msgauth.mtasts import Mode, Policy
-from mailstead.msgauth.tlsrpt import PolicyType, Result, Session
 from mailstead.msgauth.tlsrpt import Policy as ReportedPolicy
+from mailstead.msgauth.tlsrpt import PolicyType, Result, Session
 from mailstead.storage.store import Tx, from_micros, to_micros
 
 FIGURES_KEPT = timedelta(days=30)
