@@ -22,6 +22,7 @@ ZONE = {
     ("mx1.example.org.", "A"): ["192.0.2.1", "192.0.2.2"],
     ("txt.example.org.", "TXT"): ['"v=spf1 " "-all"'],
     ("null.example.org.", "MX"): ["0 ."],
+    ("_25._tcp.mx1.example.org.", "TLSA"): ["3 1 1 " + "ab" * 32],
     ("big.example.org.", "TXT"): [f'"{number:03} {"x" * 200}"' for number in range(20)],
 }
 ALIASES = {"alias.example.org.": "mx1.example.org."}
@@ -107,6 +108,13 @@ async def ask_all(
         ("AAAA", "mx1.example.org", Answer(Status.NOERROR, (), True)),
         ("TXT", "txt.example.org", Answer(Status.NOERROR, ("v=spf1 -all",), True)),
         ("MX", "null.example.org", Answer(Status.NOERROR, ("0 .",), True)),
+        (
+            "TLSA",
+            "_25._tcp.mx1.example.org",
+            Answer(Status.NOERROR, ("3 1 1 " + "ab" * 32,), True),
+        ),
+        ("CNAME", "alias.example.org", Answer(Status.NOERROR, ("mx1.example.org",), True)),
+        ("CNAME", "mx1.example.org", Answer(Status.NOERROR, (), True)),
         ("A", "nowhere.example.org", Answer(Status.NXDOMAIN, (), True)),
         ("A", "broken.example.org", Answer(Status.SERVFAIL)),
         ("A", "x" * 64 + ".example.org", Answer(Status.NXDOMAIN)),  # no such name can exist
