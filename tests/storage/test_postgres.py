@@ -546,3 +546,19 @@ async def test_a_look_up_is_one_statement_or_a_transaction(
     assert (len(began), len(set(found))) == (runs, 1)
     assert found[0] == ("read committed" if statements == 1 else "repeatable read")
     await store.close()
+
+
+async def test_ids_that_a_crashed_server_forgot_are_not_used(postgres: str, tmp_path: Path) -> None:
+    """A range is taken without waiting for the disk: a crash may forget it, and give it again."""
+    store = await prepared(postgres, tmp_path)
+    for _ in range(4):  # the ranges grow: of the last one ids are left
+        pid, _ = await store.write(
+            lambda tx: (tx.value("SELECT pg_backend_pid()"), tx.allocate("blob"))
+        )
+    with psycopg.connect(postgres, autocommit=True) as server:
+        server.execute("UPDATE sequence SET next = 1000 WHERE name = 'blob'")
+        server.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+    with suppress(TemporaryFailure):  # the first notices that the connection is gone
+        await store.write(lambda tx: tx.allocate("blob"))
+    assert await store.write(lambda tx: tx.allocate("blob")) >= 1000
+    await store.close()

@@ -120,7 +120,7 @@ def connect(url: str, relaxed: bool = False, patience: timedelta = LOCK_TIMEOUT)
 class IdRanges:
     """Ids taken from `sequence` by the range, outside the transactions that use them.
 
-    What a crash or a rollback leaves of a range is never used. A range is given up after a second,
+    What a rollback leaves of a range is never used. A range is given up after a second,
     so that ids follow the clock. The connection may be relaxed: a commit that is on disk has taken
     all earlier ones with it.
     """
@@ -140,6 +140,10 @@ class IdRanges:
             end, taken = first + max(count, length), now
         self._ranges[name] = (first + count, end, taken, length)
         return first
+
+    def forget(self) -> None:
+        """Give up all ranges: a server that crashed may have forgotten that they are taken."""
+        self._ranges.clear()
 
     def _reserve(self, name: str, count: int) -> int:
         row = self._link.get().execute(_RESERVE, {"name": name, "count": count}).fetchone()
@@ -191,6 +195,7 @@ class PostgresTx:
         self.link, self.packs = link, packs
         self._clock, self._ids = clock, ids
         self._connection: Connection | None = None
+        self._last: Connection | None = None  # that a transaction was on
         self._begin: list[str] = []  # what goes ahead of the first statement
         self._one = self._asked = False  # one statement by itself; whether it was asked
         self._types: dict[tuple[str, str], str] = {}
@@ -265,7 +270,10 @@ class PostgresTx:
 
     def begin(self, how: str) -> None:
         """Start over, with the time of the database; ONE is no transaction but one statement."""
-        self._connection = self.link.get()
+        self._connection = connection = self.link.get()
+        if connection is not self._last and self._ids is not None:
+            self._ids.forget()
+        self._last = connection
         self._one, self._asked = how == ONE, False
         self._begin = [] if self._one else how.split("; ")
         self.now = self._clock.now(self._connection)
