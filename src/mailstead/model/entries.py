@@ -84,8 +84,9 @@ class HostTried(msgspec.Struct, frozen=True, omit_defaults=True):
     address: str
     reached: str  # "connect", "greeting", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "end"
     said: str  # the peer's reply word for word, or the error of the network
-    tls: str = ""
+    tls: str = ""  # version, cipher, and how the host was verified: "dane", "pkix"
     preference: int = -1
+    wanted: str = ""  # TLS that a policy asks for: "dane", "enforce", "testing", "verified"
 
 
 class Attempted(Entry, frozen=True, tag="attempted"):

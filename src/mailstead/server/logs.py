@@ -90,13 +90,22 @@ def _quote(text: str) -> str:
     return json.dumps(text)
 
 
+def _host(host: HostTried) -> str:
+    """Which host, how far, and the TLS that was wanted and achieved."""
+    version, verified = host.tls.partition(" ")[0], host.tls.rpartition(" ")[2]
+    tls = [f"tls={version}"] if host.tls else []
+    tls += [f"verified={verified}"] * (verified in ("dane", "pkix"))
+    tls += [f"wanted={host.wanted}"] if host.wanted else []
+    return ":".join([f"{host.host}[{host.address}]:{host.reached}", *tls])
+
+
 def _text(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, tuple):
         return ",".join(map(_text, value))
     if isinstance(value, HostTried):
-        return f"{value.host}[{value.address}]:{value.reached}"
+        return _host(value)
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(value, bool):

@@ -315,6 +315,7 @@ def _suppressed(entry: Suppressed) -> Line:
 def _host(host: HostTried) -> str:
     preference = f", preference {host.preference}" if host.preference >= 0 else ""
     tls = f", encrypted: {host.tls}" if host.tls else ""
+    tls += f", wanted: {host.wanted}" if host.wanted else ""
     reached = _REACHED.get(host.reached, f"reached {host.reached}")
     address = f" [{host.address}]" if host.address else ""
     return f"{host.host}{address}{preference}{tls}: {reached}: {host.said}"

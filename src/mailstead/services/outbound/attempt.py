@@ -163,6 +163,8 @@ class _Run:
     async def _try(self, target: Target, demand: Demand, clear: bool = False) -> bool:
         """Try one address; whether it was only TLS that failed, which is no must."""
         self.addresses += 1
+        if demand.wanted is not Wanted.OPPORTUNISTIC:
+            target = msgspec.structs.replace(target, wanted=demand.wanted.value)
         dialed = await self.dialer.dial(target, self.errand.way, demand, clear)
         if not clear:
             self._note(target, demand, dialed)
@@ -324,6 +326,7 @@ def _host_tried(target: Target, reached: str, said: str, tls: str) -> HostTried:
         said=said,
         tls=tls,
         preference=target.preference,
+        wanted=target.wanted,
     )
 
 

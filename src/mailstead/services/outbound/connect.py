@@ -63,6 +63,7 @@ class Target(msgspec.Struct, frozen=True):
     address: str
     port: int
     preference: int = -1
+    wanted: str = ""  # the TLS that a policy asks for
 
 
 class Trouble(msgspec.Struct, frozen=True):
