@@ -7,6 +7,7 @@ runs again with all other writers waiting, so that nobody is put off for ever.
 """
 
 import contextlib
+import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -54,6 +55,9 @@ def alone(kind: str) -> str:
 
 
 ONE = ""  # one statement by itself sees one state, too, and saves the trips of a transaction
+
+# It warns of what the error says that comes with it, at every lost connection.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
