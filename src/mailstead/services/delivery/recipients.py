@@ -17,7 +17,7 @@ from mailstead.protocol.smtp import replies
 from mailstead.services.delivery import srs
 from mailstead.services.return_path import PURPOSE
 from mailstead.storage import accounts, secrets
-from mailstead.storage.accounts import Elsewhere, ToAccount, ToNobody, ToTargets
+from mailstead.storage.accounts import Elsewhere, ToAccount, ToTargets
 from mailstead.storage.store import Tx
 
 DEPTH_LIMIT = 10  # aliases that lead to aliases
@@ -85,7 +85,9 @@ def _find(tx: Tx, address: Address, bounce: bool) -> Found | NotHere | Reply:
 
 def _is_taken(first: accounts.Destination) -> bool:
     """Whether somebody has that very address; a catch-all has none."""
-    return not isinstance(first, ToNobody) and getattr(first, "rule", "") != "catch-all"
+    if isinstance(first, ToAccount):
+        return first.rule != "catch-all"
+    return isinstance(first, ToTargets)
 
 
 def _send_home(tx: Tx, address: Address) -> Found | Reply:
