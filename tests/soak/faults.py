@@ -75,7 +75,10 @@ class Ledger:
 
     def blame(self, fault: Fault, what: str) -> None:
         """A promise was broken."""
-        line = f"{describe(fault)}: {what}"
+        self.fail(f"{describe(fault)}: {what}")
+
+    def fail(self, line: str) -> None:
+        """Told at once, and again at the end."""
         print(f"FAILURE {line}", file=sys.stderr, flush=True)
         self.failures.append(line)
 
@@ -331,13 +334,14 @@ def verify(ledger: Ledger, imap: imaplib.IMAP4, when: str) -> None:
         id_ = named[1].decode() if named else f"uid {uid!r} without an id"
         seen[id_] += 1
         if id_ in ledger.kept and not octets.endswith(message(id_, ledger.kept[id_])):
-            ledger.failures.append(f"{when}: {id_} is not whole ({len(octets)} octets)")
+            ledger.fail(f"{when}: {id_} is not whole ({len(octets)} octets)")
     wrong = [f"{id_} had its 250 and is lost" for id_ in ledger.kept if not seen[id_]]
     wrong += [f"{id_} was refused and is there" for id_ in ledger.refused if seen[id_]]
     wrong += [f"{id_} is there {count} times" for id_, count in seen.items() if count > 1]
     unknown = set(seen) - set(ledger.kept) - ledger.refused - ledger.doubtful
     wrong += [f"{id_} is there and nobody sent it" for id_ in unknown]
-    ledger.failures += [f"{when}: {what}" for what in wrong]
+    for what in wrong:
+        ledger.fail(f"{when}: {what}")
 
 
 def clear(ledger: Ledger, imap: imaplib.IMAP4) -> None:
@@ -361,7 +365,7 @@ def settle(server: Server, ledger: Ledger, batch: int) -> None:
     try:
         server.mailstead("fsck")
     except AssertionError as error:
-        ledger.failures.append(f"batch {batch}: {error}")
+        ledger.fail(f"batch {batch}: {error}")
 
 
 # ---------------------------------------------------------------------- starts
