@@ -5,6 +5,7 @@ import pytest
 from mailstead.model.address import parse_address
 from mailstead.model.entries import Attempted
 from mailstead.model.reply import Reply
+from mailstead.server.config import Config
 from mailstead.storage import accounts, suppression
 from mailstead.storage.store import Tx
 from mailstead.storage.suppression import Suppression
@@ -91,3 +92,17 @@ async def test_what_may_pass_has_to_fail_twice_a_day_apart(world: SimulatedWorld
         await world.sleep(days=wait)
     codes.append((await house.submit(ALICE, to=BOB)).code)
     assert codes == [250, 250, 250, 250, 550]
+
+
+async def test_a_printer_is_refused_as_well(world: SimulatedWorld) -> None:
+    """What relay_from lets through is the organisation's mail, too."""
+    config = Config(
+        hostname="mx.example.org",
+        database=world.database("example.org") or f"sqlite://{world.folder}/printer.db",
+        data=str(world.folder),
+        relay_from=("192.0.2.0/24",),
+    )
+    house = await world.house("example.org", ["alice"], config=config)
+    await suppress(house, BOB, "")
+    assert (await house.receive(ALICE, to="carol@example.net")).ok
+    assert (await house.receive(ALICE, to=BOB)).code == 550

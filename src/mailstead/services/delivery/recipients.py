@@ -42,6 +42,11 @@ class Found(msgspec.Struct, frozen=True):
         return self.rule == "alias"
 
     @property
+    def leaves(self) -> bool:
+        """It is itself elsewhere, and one of ours sends to it."""
+        return self.elsewhere == (self.address,)
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """All of it, for the journal."""
         return tuple(one.login for one in self.accounts) + tuple(map(str, self.elsewhere))

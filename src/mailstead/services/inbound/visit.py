@@ -119,6 +119,9 @@ class Visit:
         if self._has_harvested():
             return replies.TOO_MANY_UNKNOWN
         found = await self.site.store.look_up(lambda tx: self._find(tx, recipient))
+        if isinstance(found, Found) and found.leaves:  # a look-up of its own: each is one trip
+            leaving = found
+            found = await self.site.store.look_up(lambda tx: _unless_suppressed(tx, leaving))
         if isinstance(found, Reply):
             self._count_unknown(found)
             return self._refuse("rcpt", found, self.envelope.reverse_path, recipient)
@@ -254,15 +257,8 @@ class Visit:
         if not isinstance(found, NotHere):
             return found
         if self.login is not None:
-            return self._leave(tx, found.address, self.login.organisation)
+            return recipients.leave(found.address, self.login.organisation)
         return self._relay(tx, found.address) if self.relays else replies.RELAY_DENIED
-
-    def _leave(self, tx: Tx, recipient: Address, organisation: OrganisationId) -> Found | Reply:
-        """To somebody elsewhere, unless the organisation does not write to them any more."""
-        suppressed = suppression.find(tx, organisation, recipient)
-        if suppressed is None:
-            return recipients.leave(recipient, organisation)
-        return Reply(550, "5.7.1", f"{_SUPPRESSED}: {_plain(suppressed)}")
 
     def _relay(self, tx: Tx, recipient: Address) -> Found | Reply:
         """Without log-in, from a listed network, as a sender of a domain hosted here."""
@@ -350,6 +346,14 @@ class Visit:
 
 
 _SUPPRESSED = "Your organisation does not write to this address any more"
+
+
+def _unless_suppressed(tx: Tx, found: Found) -> Found | Reply:
+    """To somebody elsewhere, unless the organisation does not write to them any more."""
+    suppressed = suppression.find(tx, found.organisation, found.address)
+    if suppressed is None:
+        return found
+    return Reply(550, "5.7.1", f"{_SUPPRESSED}: {_plain(suppressed)}")
 
 
 def _plain(suppressed: Suppression) -> str:
