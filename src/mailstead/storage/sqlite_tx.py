@@ -7,7 +7,7 @@ by this line). No mmap: a truncated file must be an error, not a signal.
 import fcntl
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def connect(path: Path, vfs: str | None, writer: bool) -> apsw.Connection:
     try:
         connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
         connection.set_busy_timeout(BUSY_TIMEOUT)
-        connection.pragma("journal_mode", "wal")
+        _use_wal(connection, path)
     except apsw.NotADBError:
         raise Refusal(f"{path} is not a database of ours: move it away, or name another") from None
     except apsw.CantOpenError:
@@ -45,6 +45,15 @@ def connect(path: Path, vfs: str | None, writer: bool) -> apsw.Connection:
     if not writer:
         connection.pragma("query_only", True)
     return connection
+
+
+def _use_wal(connection: apsw.Connection, path: Path) -> None:
+    """A new database becomes a WAL one: one process at a time, for SQLite answers "locked" at once,
+    busy handler or not, when two that read the old mode both want to change it."""
+    if connection.pragma("journal_mode") == "wal":
+        return
+    with closing(FairLock(path)) as lock, lock:
+        connection.pragma("journal_mode", "wal")
 
 
 class SqliteTx:
