@@ -286,6 +286,9 @@ class _Batch:
             created=self.now,
             envid=step.envid,
             ret=step.ret,
+            require_tls=int(step.require_tls),
+            stream=step.stream,
+            return_domain=step.return_domain,
         )
         first = self.tx.allocate("queue", len(step.recipients))
         ids = tuple(QueueId(first + n) for n in range(len(step.recipients)))
@@ -377,9 +380,10 @@ _INSERT = {
     " internal_date, saved, size) VALUES (:mailbox, :uid, :email, :content, :modseq, :flags,"
     " :keywords, :internal_date, :saved, :size)",
     "outgoing": "INSERT INTO outgoing (id, trace, organisation, account, reverse_path, header,"
-    " blob, body_size, body_type, smtputf8, notify, created, envid, ret) VALUES (:id, :trace,"
-    " :organisation, :account, :reverse_path, :header, :blob, :body_size, :body_type, :smtputf8,"
-    " :notify, :created, :envid, :ret)",
+    " blob, body_size, body_type, smtputf8, notify, created, envid, ret, require_tls, stream,"
+    " return_domain) VALUES (:id, :trace, :organisation, :account, :reverse_path, :header, :blob,"
+    " :body_size, :body_type, :smtputf8, :notify, :created, :envid, :ret, :require_tls, :stream,"
+    " :return_domain)",
     "queue": queue.INSERT,
     "journal": journal.INSERT,
     "journal_key": journal_index.INSERT,

@@ -75,7 +75,10 @@ class Append(msgspec.Struct, frozen=True):
 
 
 class QueuedRecipient(msgspec.Struct, frozen=True):
-    """A recipient for the queue: how it travels, in which lane, due from when on."""
+    """A recipient for the queue: how it travels, in which lane, due from when on.
+
+    It leaves from `source`, and is given up when it `expires`; empty and None: as usual.
+    """
 
     recipient: str
     transport: str
@@ -84,10 +87,16 @@ class QueuedRecipient(msgspec.Struct, frozen=True):
     hold: bool = False
     route: str = ""
     wish: Wish = NO_WISH
+    source: str = ""
+    expires: datetime | None = None
 
 
 class Enqueue(msgspec.Struct, frozen=True):
-    """Put the message into the queue for recipients elsewhere."""
+    """Put the message into the queue for recipients elsewhere.
+
+    With a `return_domain` each recipient gets a signed return path in it; the reverse-path is then
+    who hears of failures.
+    """
 
     header: bytes
     reverse_path: str
@@ -99,6 +108,9 @@ class Enqueue(msgspec.Struct, frozen=True):
     notify: bool = True  # tell the sender of delays and failures; never for a forward
     envid: str = ""
     ret: str = ""
+    require_tls: bool = False
+    stream: str = ""
+    return_domain: str = ""
 
 
 class Release(msgspec.Struct, frozen=True):

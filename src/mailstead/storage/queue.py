@@ -26,9 +26,9 @@ from mailstead.storage.store import Tx, from_micros, to_micros
 
 INSERT = (
     "INSERT INTO queue (id, outgoing, organisation, recipient, transport, lane, priority, due,"
-    " hold, attempts, created, delay_notified, route, last_reply, notify, orcpt) VALUES (:id,"
-    " :outgoing, :organisation, :recipient, :transport, :lane, :priority, :due, :hold, 0, :created,"
-    " 0, :route, '', :notify, :orcpt)"
+    " hold, attempts, created, delay_notified, route, last_reply, notify, orcpt, source, expires)"
+    " VALUES (:id, :outgoing, :organisation, :recipient, :transport, :lane, :priority, :due, :hold,"
+    " 0, :created, 0, :route, '', :notify, :orcpt, :source, :expires)"
 )
 
 
@@ -50,6 +50,8 @@ class Waiting(msgspec.Struct, frozen=True):
     last_tried: datetime | None
     last_reply: str
     wish: Wish = NO_WISH
+    source: str = ""
+    expires: datetime | None = None
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -68,6 +70,9 @@ class Outgoing(msgspec.Struct, frozen=True):
     created: datetime
     envid: str = ""
     ret: str = ""
+    require_tls: bool = False
+    stream: str = ""
+    return_domain: str = ""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -112,6 +117,8 @@ def new_row(
         "route": recipient.route,
         "notify": recipient.wish.notify,
         "orcpt": recipient.wish.orcpt,
+        "source": recipient.source,
+        "expires": None if recipient.expires is None else to_micros(recipient.expires),
     }
 
 
@@ -209,13 +216,14 @@ def get_outgoing(tx: Tx, outgoing: OutgoingId) -> Outgoing:
     """The message of a queued recipient."""
     row = tx.row(
         "SELECT id, trace, organisation, account, reverse_path, length(header), blob, body_size,"
-        " body_type, smtputf8, notify, created, envid, ret FROM outgoing WHERE id = :id",
+        " body_type, smtputf8, notify, created, envid, ret, require_tls, stream, return_domain"
+        " FROM outgoing WHERE id = :id",
         id=outgoing,
     )
     if row is None:
         raise LookupError(f"no message {outgoing} in the queue")
     id_, trace, organisation, account, reverse_path, header_size, blob, size, *rest = row
-    body_type, smtputf8, notify, created, envid, ret = rest
+    body_type, smtputf8, notify, created, envid, ret, require_tls, stream, return_domain = rest
     return Outgoing(
         id=id_,
         trace=trace,
@@ -230,6 +238,9 @@ def get_outgoing(tx: Tx, outgoing: OutgoingId) -> Outgoing:
         created=from_micros(created),
         envid=envid,
         ret=ret,
+        require_tls=bool(require_tls),
+        stream=stream,
+        return_domain=return_domain,
     )
 
 
@@ -351,13 +362,13 @@ def _like(text: str) -> str:
 
 _COLUMNS = (
     "id, outgoing, recipient, transport, lane, route, due, hold, lease, attempts, created,"
-    " delay_notified, last_tried, last_reply, notify, orcpt"
+    " delay_notified, last_tried, last_reply, notify, orcpt, source, expires"
 )
 
 
 def _waiting(row: tuple[Any, ...]) -> Waiting:
     id_, outgoing, recipient, transport, lane, route, due, hold, lease = row[:9]
-    attempts, created, delay_notified, last_tried, last_reply, notify, orcpt = row[9:]
+    attempts, created, delay_notified, last_tried, last_reply, notify, orcpt, source, ends = row[9:]
     return Waiting(
         id_,
         outgoing,
@@ -374,4 +385,6 @@ def _waiting(row: tuple[Any, ...]) -> Waiting:
         None if last_tried is None else from_micros(last_tried),
         last_reply,
         Wish(notify, orcpt) if notify or orcpt else NO_WISH,
+        source,
+        None if ends is None else from_micros(ends),
     )
