@@ -28,7 +28,7 @@ def check(shell: Any, text: str) -> tuple[int, list[dict[str, Any]]]:
         (GOOD + '[limits]\nmessage_size = "big"\n', 3, "is no size"),
         (GOOD + 'database = "postgres"\n', 2, "is neither sqlite:///path"),
         (GOOD + 'database = "sqlite:///nonexistent/m.db"\n', 2, "/nonexistent does not exist"),
-        (GOOD + '[tls]\ncertificate = "/x"\n', 0, "belong together"),
+        (GOOD + '[tls]\ncertificates = [["/x"]]\n', 3, "length 2"),
         ("", 0, "hostname"),
     ],
 )
@@ -42,8 +42,8 @@ def test_problems(mailstead: Any, text: str, line: int, problem: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "problem"),
     [
-        ('[tls]\ncertificate = "/no/cert"\nkey = "/no/key"\n', 4, "No such file"),
-        ('[tls]\ncertificate = "EMPTY"\nkey = "EMPTY"\n', 4, "cannot be used"),
+        ('[tls]\ncertificates = [["/no/cert", "/no/key"]]\n', 4, "No such file"),
+        ('[tls]\ncertificates = [["EMPTY", "EMPTY"]]\n', 4, "cannot be used"),
         ('[smarthost]\nhost = "x.example"\npassword_file = "/no/word"\n', 5, "No such file"),
         ('[smarthost]\nhost = "x.example"\nca_file = "/no/ca"\n', 5, "No such file"),
         ('[smarthost]\nhost = "x.example"\nlogin = "me"\n', 5, "without a password_file"),

@@ -152,4 +152,4 @@ def test_every_setting_is_explained() -> None:
     lines = config_text(Config(hostname="mx.example.org")).splitlines()
     for above, line in itertools.pairwise(lines):
         if re.match(r"#?[a-z_]+ = ", line):
-            assert above.startswith(("# ", "[tls]", "#certificate")), line
+            assert above.startswith(("# ", "[tls]", "#certificates")), line

@@ -104,16 +104,16 @@ Finding = tuple[str, str, str]  # setting, problem, what to do
 
 
 def _certificate(config: Config) -> list[Finding]:
-    tls = config.tls
-    for setting, path in (("tls.certificate", tls.certificate), ("tls.key", tls.key)):
-        if path and (problem := _unreadable(path)):
-            return [(setting, problem, f"let {config.user} read it: ls -l {path}")]
-    try:
-        if tls.certificate:
-            context_from_files(tls.certificate, tls.key)
-    except (OSError, ssl.SSLError) as error:
-        problem = f"the certificate and the key cannot be used: {error}"
-        return [("tls.certificate", problem, "both have to be PEM, and belong together")]
+    setting = "tls.certificates"
+    for certificate, key in config.tls.certificates:
+        for path in (certificate, key):
+            if problem := _unreadable(path):
+                return [(setting, problem, f"let {config.user} read it: ls -l {path}")]
+        try:
+            context_from_files(certificate, key)
+        except (OSError, ssl.SSLError) as error:
+            problem = f"the certificate {certificate} and the key {key} cannot be used: {error}"
+            return [(setting, problem, "both have to be PEM, and belong together")]
     return []
 
 

@@ -100,13 +100,11 @@ user = {user}
 # Where an ACME server fetches its proof, while [tls.acme] below is in use without a webroot.
 #http = ["0.0.0.0:80", "[::]:80"]
 
-# The certificate: PEM files, the chain with our certificate first, and its key. Empty by default:
-# then the server makes one of its own, to which servers encrypt and of which mail programs warn.
+# Certificates: PEM files, the chain with our certificate first, and its key; by the name that a
+# client asks for, else the first: [["mx.pem", "mx-key.pem"], ["other.pem", "other-key.pem"]]. None
+# by default: then the server makes one, to which servers encrypt and of which mail programs warn.
 [tls]
-#certificate = ""
-#key = ""
-# Further pairs, chosen by the name that a client asks for: [["other.pem", "other-key.pem"]].
-#more = []
+#certificates = []
 # A certificate by ACME, renewed in time, for the hostname and for `names`; port 80 has to be open
 # to the outside. Where a web server has that port, give the folder that it serves as `webroot`.
 # `directory` and `ca_file` are for another ACME server than Let's Encrypt.

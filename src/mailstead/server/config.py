@@ -53,14 +53,12 @@ class Acme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """PEM files: the chain, our certificate first, and its key. Neither: one of our own making.
+    """[certificate, key] pairs of PEM files, chosen by the name that a client asks for.
 
-    `more` are further [certificate, key] pairs, chosen by the name that a client asks for.
+    The first is for who asks for none; without any there is one of our own making.
     """
 
-    certificate: str = ""
-    key: str = ""
-    more: tuple[tuple[str, str], ...] = ()
+    certificates: tuple[tuple[str, str], ...] = ()
     acme: Acme | None = None
 
 
@@ -267,8 +265,6 @@ def _check_values(path: Path, config: Config) -> None:
         raise ConfigError(f"{path}: s3.endpoint: {config.s3.endpoint!r} is no http or https URL")
     if config.data and not config.data.startswith("/"):
         raise ConfigError(f"{path}: data: {config.data!r} is not the full path of a folder")
-    if bool(config.tls.certificate) != bool(config.tls.key):
-        raise ConfigError(f"{path}: tls: certificate and key belong together")
     if config.smarthost and config.smarthost.tls not in ("implicit", "starttls", "none"):
         raise ConfigError(f'{path}: smarthost.tls: it is "implicit", "starttls" or "none"')
     if config.smarthost and config.smarthost.login and config.smarthost.tls == "none":
