@@ -20,6 +20,7 @@ from mailstead.services.outbound.retry import (
     decide,
     wait,
 )
+from mailstead.services.outbound.rules import ReplyClass
 
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 OK, LATER, NO = Reply(250, "2.0.0", "ok"), Reply(451, "4.3.0", "later"), Reply(550, "5.1.1", "no")
@@ -55,7 +56,13 @@ def test_waits_longer_and_longer(attempts: int, age: timedelta, expected: timede
         (Deferred(LATER), Age(START, 1), START, -1, Later(START + 4 * MINUTE)),
         # After the final dot nobody knows: ten minutes at least.
         (Deferred(LATER, unknown=True), Age(START, 1), START, -1, Later(START + 10 * MINUTE)),
-        (Deferred(LATER, unknown=True), Age(START, 3), START, 0, Later(START + 20 * MINUTE)),
+        (
+            Deferred(LATER, unknown=True),
+            Age(START, 3),
+            START + 15 * MINUTE,
+            0,
+            Later(START + 35 * MINUTE),
+        ),
         # The sender is told once, after four hours.
         (Deferred(LATER), Age(START, 9), START + 239 * MINUTE, 0, Later(START + 299 * MINUTE)),
         (Deferred(LATER), Age(START, 9), START + 4 * HOUR, 0, Later(START + 5 * HOUR, True)),
@@ -83,6 +90,35 @@ def test_decides(
     outcome: Outcome, age: Age, now: datetime, spread: float, expected: Decision
 ) -> None:
     assert expected == decide(outcome, age, now, spread)
+
+
+@pytest.mark.parametrize(
+    ("about", "attempts", "waited", "expected"),
+    [
+        # Greylisting ends within minutes; after that it is no greylisting.
+        (ReplyClass.GREYLISTED, 1, 0 * MINUTE, 2 * MINUTE),
+        (ReplyClass.GREYLISTED, 2, 2 * MINUTE, 5 * MINUTE),
+        (ReplyClass.GREYLISTED, 3, 7 * MINUTE, 5 * MINUTE),
+        (ReplyClass.GREYLISTED, 4, 12 * MINUTE, 10 * MINUTE),
+        (ReplyClass.GREYLISTED, 5, 22 * MINUTE, 15 * MINUTE),
+        (ReplyClass.GREYLISTED, 6, 37 * MINUTE, 40 * MINUTE),
+        (ReplyClass.GREYLISTED, 7, 77 * MINUTE, HOUR),
+        # Too fast: as long as the lane, however often.
+        (ReplyClass.RATE_LIMIT, 1, 0 * MINUTE, 7 * MINUTE),
+        (ReplyClass.RATE_LIMIT, 40, 30 * HOUR, 7 * MINUTE),
+        # Blocks and outages: as usual.
+        (ReplyClass.REPUTATION, 1, 0 * MINUTE, 5 * MINUTE),
+        (ReplyClass.THEIR_OUTAGE, 6, 135 * MINUTE, HOUR),
+        # Quick attempts before make no wait of an outage longer.
+        (ReplyClass.THEIR_OUTAGE, 6, 12 * MINUTE, 20 * MINUTE),
+    ],
+)
+def test_waits_by_what_was_said(
+    about: ReplyClass, attempts: int, waited: timedelta, expected: timedelta
+) -> None:
+    age, now = Age(START, attempts, delay_notified=True), START + waited
+    decision = decide(Deferred(LATER, "mx"), age, now, 0, about, 7 * MINUTE)
+    assert Later(now + expected) == decision
 
 
 @pytest.mark.rfc("5321 section 4.5.4.1")

@@ -218,6 +218,36 @@ def test_rates_and_blocks_pause_the_lane(tell, remote) -> None:
     tell(story)
 
 
+def test_greylisting_is_over_in_minutes(tell) -> None:
+    async def story(stage) -> None:
+        stage.mx("example.net", ONE)
+        stage.listen("192.0.2.1", greylister(stage.clock, timedelta(minutes=5)))
+        trace = await stage.enqueue(BOB)
+        await stage.sleep(minutes=10)
+        attempts = await stage.attempts(trace)
+        assert [one.kind for one in attempts] == ["greylisted", "greylisted", ""]
+        assert attempts[-1].outcome == "relayed"
+
+    tell(story)
+
+
+def test_who_is_too_fast_goes_on_as_soon_as_the_lane_does(tell) -> None:
+    """A site that is too busy for us for hours makes no message wait for an hour after that."""
+
+    async def story(stage) -> None:
+        stage.mx("example.net", ONE)
+        door = stage.listen("192.0.2.1", refuser.closed_door(SLOW))
+        trace = await stage.enqueue(BOB)
+        await stage.sleep(hours=6)
+        assert door.sessions > 20
+        remote = stage.listen("192.0.2.1", sink())
+        await stage.sleep(minutes=15)
+        assert len(remote.received) == 1
+        assert (await stage.attempts(trace))[0].kind == "rate-limit"
+
+    tell(story)
+
+
 def test_an_attempt_tries_five_addresses(tell) -> None:
     async def story(stage) -> None:
         stage.mx("example.net", ONE)

@@ -4,7 +4,7 @@ Each row is released or postponed, gets one Attempted entry, and is named in a D
 is late for the first time.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -15,9 +15,10 @@ from mailstead.model.world import Random
 from mailstead.services.delivery.success import original_recipient
 from mailstead.services.outbound.attempt import Attempt
 from mailstead.services.outbound.bounce import Event, group, reported
-from mailstead.services.outbound.classify import classify
+from mailstead.services.outbound.classify import Classified, classify
 from mailstead.services.outbound.octets import Loaded
 from mailstead.services.outbound.retry import (
+    LANE_WAIT,
     Age,
     Decision,
     Done,
@@ -28,6 +29,7 @@ from mailstead.services.outbound.retry import (
     Relayed,
     decide,
 )
+from mailstead.services.outbound.rules import ReplyClass
 from mailstead.services.outbound.rules import Suppress as SuppressRule
 from mailstead.storage.plan import Postpone, Release, Step, Suppress
 from mailstead.storage.queue import Outgoing, Waiting
@@ -41,6 +43,7 @@ class Tried(msgspec.Struct, frozen=True):
     row: Waiting
     address: Address
     outcome: Outcome
+    about: Classified | None
     age: Age
     decision: Decision
 
@@ -51,8 +54,9 @@ def events_of(
     attempt: Attempt,
     now: datetime,
     random: Random,
+    lane_wait: timedelta = LANE_WAIT,
 ) -> list[Event]:
-    """What is to be recorded; `addresses` has those of the job's rows."""
+    """What is to be recorded; `addresses` has those of the job's rows, `lane_wait` its pause."""
     spread = random.uniform(-1, 1)  # one for all, so that they stay together
     results = []
     for row in loaded.job.recipients:
@@ -60,8 +64,10 @@ def events_of(
         outcome = attempt.outcomes[address]
         null_path = not loaded.job.outgoing.reverse_path
         age = Age(row.created, row.attempts + 1, null_path, row.delay_notified)
-        decision = decide(outcome, age, now, spread)
-        tried = Tried(row, address, outcome, age, decision)
+        about = _about(outcome)
+        class_ = about.class_ if about else ReplyClass.UNKNOWN
+        decision = decide(outcome, age, now, spread, class_, lane_wait)
+        tried = Tried(row, address, outcome, about, age, decision)
         results.append((_notice(tried, now), _step(tried), _entry(tried, attempt, now)))
         if found := _suppression(tried, loaded.job.outgoing, now):
             results.append((None, *found))
@@ -84,11 +90,10 @@ def _step(tried: Tried) -> Step:
 
 def _suppression(tried: Tried, outgoing: Outgoing, now: datetime) -> tuple[Step, AnyEntry] | None:
     """What a refusal for good says about the address; of forwards and DSNs nothing follows."""
-    outcome = tried.outcome
+    outcome, verdict = tried.outcome, tried.about
     if not isinstance(outcome, Failed) or not (outgoing.notify and outgoing.reverse_path):
         return None
-    verdict = classify(outcome.reply, outcome.host)
-    if verdict.suppress is SuppressRule.NEVER or not outcome.host:
+    if verdict is None or verdict.suppress is SuppressRule.NEVER:
         return None
     twice = verdict.suppress is SuppressRule.TWICE
     evidence = f"{outcome.host}: {outcome.reply}"
@@ -99,7 +104,7 @@ def _suppression(tried: Tried, outgoing: Outgoing, now: datetime) -> tuple[Step,
 
 def _entry(tried: Tried, attempt: Attempt, now: datetime) -> AnyEntry:
     decision = tried.decision
-    kind, rule = _about(tried.outcome)
+    about = tried.about
     outcomes = {Done: "relayed", Later: "deferred", GiveUp: "failed"}
     return Attempted(
         at=now,
@@ -111,17 +116,16 @@ def _entry(tried: Tried, attempt: Attempt, now: datetime) -> AnyEntry:
         route=attempt.route,
         due=decision.when if isinstance(decision, Later) else None,
         queue_id=tried.row.id,
-        kind=kind,
-        rule=rule,
+        kind=about.class_.value if about else "",
+        rule=about.rule if about else "",
     )
 
 
-def _about(outcome: Outcome) -> tuple[str, str]:
-    """What a refusal is about, and the rule that says so; nothing where it is our own words."""
+def _about(outcome: Outcome) -> Classified | None:
+    """What a refusal is about; nothing where it is our own words."""
     if isinstance(outcome, Relayed) or not outcome.host:
-        return "", ""
-    verdict = classify(outcome.reply, outcome.host)
-    return verdict.class_.value, verdict.rule
+        return None
+    return classify(outcome.reply, outcome.host)
 
 
 def _notice(tried: Tried, now: datetime) -> ReportedRecipient | None:
