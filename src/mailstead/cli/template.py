@@ -75,6 +75,10 @@ user = {user}
 # have to; nobody else is believed. Empty by default: the peer of a connection is the client.
 #proxies = []
 
+# Networks of mail proxies and filters that say by XCLIENT for which client, and for which login,
+# they speak. Their word is believed, so list nobody else. Empty by default.
+#xclient_from = []
+
 # Let mail programs on this very machine log in without TLS. False by default; for developers.
 #loopback_clear_text = false
 

@@ -80,6 +80,15 @@ def part(content_type: str, content: bytes, description: str = "") -> bytes:
     return header + fold("Content-Transfer-Encoding", encoding) + b"\r\n" + data
 
 
+def message_part(message: bytes, description: str = "") -> bytes:
+    """A message as it is inside another; it must not be encoded (RFC 2046 section 5.2.1)."""
+    header = fold("Content-Type", "message/rfc822")
+    if description:
+        header += format_field("Content-Description", description)
+    encoding = "7bit" if message.isascii() else "8bit"
+    return header + fold("Content-Transfer-Encoding", encoding) + b"\r\n" + message
+
+
 def multipart(subtype: str, parts: list[bytes]) -> bytes:
     """A multipart of ready parts: its Content-Type, the empty line, the parts (RFC 2046 5.1).
 
@@ -89,6 +98,8 @@ def multipart(subtype: str, parts: list[bytes]) -> bytes:
     boundary = "=_" + hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
     delimiter = b"--" + boundary.encode("ascii")
     header = fold("Content-Type", f'multipart/{subtype}; boundary="{boundary}"')
+    if not all(one.isascii() for one in parts):
+        header += fold("Content-Transfer-Encoding", "8bit")  # RFC 2045 section 6.4
     body = b"".join([b"%b\r\n%b\r\n" % (delimiter, _ended(one)) for one in parts])
     return header + b"\r\n" + body + delimiter + b"--\r\n"
 

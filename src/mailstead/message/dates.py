@@ -56,6 +56,11 @@ def parse_date(value: bytes) -> datetime | None:
     return None
 
 
+def format_utc(moment: datetime) -> str:
+    """The time in UTC as `2026-12-24T18:00:00Z`, without fractions."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def format_date(moment: datetime) -> str:
     """The date-time for a header field, as `Fri, 21 Nov 1997 09:55:06 -0600`."""
     day, month = _DAYS[moment.weekday()], _MONTHS[moment.month - 1]

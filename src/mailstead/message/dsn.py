@@ -1,8 +1,8 @@
 """Delivery status notifications: what became of a message, for people and for programs.
 
 A multipart/report (RFC 6522) of an explanation, a message/delivery-status (RFC 3464; addresses
-that are not ASCII as in RFC 6533) and the header of the message. Pure: the caller brings date,
-Message-ID and facts. Not here: whether a DSN is due, and its null reverse-path.
+that are not ASCII as in RFC 6533) and the header of the message, or all of it. Pure: the caller
+brings date, Message-ID and facts. Not here: whether a DSN is due, and its null reverse-path.
 """
 
 import enum
@@ -11,7 +11,13 @@ from datetime import datetime
 
 import msgspec
 
-from mailstead.message.compose import compose_header, multipart, part, text_part
+from mailstead.message.compose import (
+    compose_header,
+    message_part,
+    multipart,
+    part,
+    text_part,
+)
 from mailstead.message.dates import format_date
 from mailstead.message.header import decode, fold, get, split
 from mailstead.model.address import Address
@@ -54,17 +60,18 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     message_id: str  # of the DSN, without angle brackets
     recipients: tuple[ReportedRecipient, ...]
     original_header: bytes
+    original_body: bytes | None = None  # if it goes back too (RFC 3461 section 4.3)
     arrival: datetime | None = None  # when the message came to us
+    release: str = ""  # as HOLDFOR or HOLDUNTIL asked for it (RFC 4865 section 5.1.2)
     envelope_id: str = ""  # ENVID as it came, decoded (RFC 3461 section 4.4)
 
 
 def compose_dsn(report: Report) -> tuple[bytes, bytes]:
     """Header and body of the notification."""
-    returned = _returned_header(report.original_header)
     parts = [
         text_part(_explanation(report)),
         part("message/delivery-status", _status(report), "Delivery report"),
-        part(_kind_of(returned), returned, "Header of the message"),
+        _returned(report),
     ]
     body = multipart("report; report-type=delivery-status", parts)
     return split(compose_header(_fields(report)) + body)
@@ -124,7 +131,8 @@ def _explanation(report: Report) -> str:
         for one in concerned:
             lines += ["", *_story(one)]
     lines += ["", *_about_the_message(report.original_header)]
-    lines += ["", "The details for your postmaster and the header of the message follow.", ""]
+    what = "header of the message" if report.original_body is None else "message itself"
+    lines += ["", f"The details for your postmaster and the {what} follow.", ""]
     return "\n".join(lines)
 
 
@@ -196,6 +204,7 @@ def _message_fields(report: Report) -> list[tuple[str, str]]:
         ("Original-Envelope-Id", report.envelope_id),
         ("Reporting-MTA", f"dns; {report.reporting_mta}"),
         ("Arrival-Date", _date(report.arrival)),
+        ("Future-Release-Request", report.release),
     ]
 
 
@@ -230,6 +239,13 @@ def _typed_address(address: Address) -> str:
 
 
 _NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
+
+
+def _returned(report: Report) -> bytes:
+    if report.original_body is not None:
+        return message_part(report.original_header + report.original_body, "The message")
+    header = _returned_header(report.original_header)
+    return part(_kind_of(header), header, "Header of the message")
 
 
 def _kind_of(header: bytes) -> str:

@@ -4,6 +4,7 @@ RFC 5321 section 2.3.1. A reverse-path of None is the null reverse-path `<>` of 
 """
 
 import enum
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -36,6 +37,29 @@ class Wish(msgspec.Struct, frozen=True):
 NO_WISH = Wish()
 
 
+class TlsWish(enum.IntEnum):
+    """What the sender says about TLS on the way (RFC 8689)."""
+
+    USUAL = 0
+    REQUIRED = 1  # REQUIRETLS: all of the way, or not at all
+    OPTIONAL = 2  # TLS-Required: No: whatever the recipient's domain demands
+
+
+class Release(msgspec.Struct, frozen=True):
+    """When a message may leave at the earliest (RFC 4865): after a time, or at a time.
+
+    `text` is how it was asked for, as a DSN tells it: "for;3600", "until;2026-12-24T18:00:00Z".
+    """
+
+    text: str
+    after: timedelta | None = None
+    at: datetime | None = None
+
+    def due(self, now: datetime) -> datetime:
+        """The time, if it was asked for now."""
+        return self.at or now + (self.after or timedelta())
+
+
 class Envelope(msgspec.Struct, frozen=True):
     """One reverse-path, one or more recipients, and how the octets may travel.
 
@@ -50,6 +74,7 @@ class Envelope(msgspec.Struct, frozen=True):
     wishes: tuple[Wish, ...] = ()
     envid: str = ""
     ret: str = ""
+    require_tls: bool = False
 
 
 def format_path(address: Address | None) -> str:

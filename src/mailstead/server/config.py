@@ -117,6 +117,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allowed_targets: tuple[str, ...] = ()
     relay_from: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
+    xclient_from: tuple[str, ...] = ()
     loopback_clear_text: bool = False
     catch_outside: str = ""
 
@@ -231,7 +232,7 @@ def _check_values(path: Path, config: Config) -> None:
     checks: list[tuple[str, Any, str]] = [("hostname", parse_domain, config.hostname)]
     checks += [("routes", parse_endpoint, target) for target in config.routes.values()]
     checks += [("routes", _route_domain, domain) for domain in config.routes]
-    for name in ("allowed_targets", "relay_from", "proxies"):
+    for name in ("allowed_targets", "relay_from", "proxies", "xclient_from"):
         checks += [(name, ipaddress.ip_network, text) for text in getattr(config, name)]
     if config.tls.acme:
         checks += [("tls.acme.names", parse_domain, name) for name in config.tls.acme.names]

@@ -144,8 +144,9 @@ def at_the_door(config: Config) -> doorkeeping.Settings:
         connections_per_address=config.limits.connections_per_address,
         connections_per_minute=config.limits.connections_per_minute,
         connections_per_account=config.limits.connections_per_account,
-        exempt=(*loopback, *parse_networks(config.proxies)),
+        exempt=(*loopback, *parse_networks((*config.proxies, *config.xclient_from))),
         relay_from=parse_networks(config.relay_from),
+        xclient_from=parse_networks(config.xclient_from),
     )
 
 

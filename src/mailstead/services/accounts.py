@@ -120,6 +120,13 @@ class Accounts:
         )
         return Login(account.id, account.organisation, account.login)
 
+    async def find_login(self, login: str) -> Login | None:
+        """Whose login that is, for a peer whose word on who logged in there is good enough."""
+        found = await self._store.look_up(lambda tx: accounts.find_account(tx, login))
+        if found is None or not found.active:
+            return None
+        return Login(found.id, found.organisation, found.login)
+
     def _patience(self, attempt: Attempt) -> int:
         """How many checks may wait before this one; strangers leave room for the others."""
         return CHECKS_WAITING * 2 if self._doorkeeper.is_known(attempt) else CHECKS_WAITING

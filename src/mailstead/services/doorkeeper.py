@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True):
     connections_per_account: int = 50  # at a time, after log-in, by IMAP
     exempt: tuple[Network, ...] = limits.LOOPBACK  # addresses that are nobody's in particular
     relay_from: tuple[Network, ...] = ()
+    xclient_from: tuple[Network, ...] = ()
 
 
 class Doorkeeper:
@@ -90,6 +91,10 @@ class Doorkeeper:
     def may_relay(self, address: str) -> bool:
         """Whether the peer may relay without log-in (the setting relay_from)."""
         return limits.is_within(address, self._settings.relay_from)
+
+    def may_speak_for_others(self, address: str) -> bool:
+        """Whether the peer may say by XCLIENT for whom it speaks (the setting xclient_from)."""
+        return limits.is_within(address, self._settings.xclient_from)
 
     def stranger(self, address: str) -> bytes:
         """The key that a peer's misses are counted under; empty for who is exempt from that."""

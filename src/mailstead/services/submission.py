@@ -13,6 +13,7 @@ from mailstead.message import header as fields
 from mailstead.message.addresses import author_addresses
 from mailstead.message.dates import format_date
 from mailstead.model.address import Address
+from mailstead.model.envelope import TlsWish
 from mailstead.model.numbers import TraceId
 from mailstead.model.reply import Reply
 
@@ -43,6 +44,16 @@ async def check_author(header: bytes, owns: Callable[[Address], Awaitable[bool]]
     if not authors and fields.get(header, "From") is not None:
         return Reply(550, "5.6.0", "The From field holds no address that can be used")
     return None
+
+
+def tls_wish(header: bytes, require_tls: bool) -> TlsWish:
+    """What the sender says about TLS; the parameter counts more than the field (RFC 8689 4.1)."""
+    if require_tls:
+        return TlsWish.REQUIRED
+    said = fields.get_all(header, "TLS-Required")
+    if len(said) == 1 and said[0].strip().lower() == b"no":
+        return TlsWish.OPTIONAL
+    return TlsWish.USUAL
 
 
 def complete(

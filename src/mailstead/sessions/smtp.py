@@ -12,7 +12,7 @@ import msgspec
 
 from mailstead.model.errors import TemporaryFailure
 from mailstead.model.reply import Reply
-from mailstead.model.world import Stream
+from mailstead.model.world import Endpoint, Stream
 from mailstead.net.tls import TlsStream
 from mailstead.protocol import sasl
 from mailstead.protocol.smtp import replies
@@ -38,11 +38,18 @@ from mailstead.protocol.smtp.events import (
     Rset,
     StartTls,
     Vrfy,
+    Xclient,
 )
 from mailstead.protocol.smtp.server import ServerOptions, SmtpServer
 from mailstead.services.accounts import Login, LoginBusy
 from mailstead.services.doorkeeper import Guest
-from mailstead.services.inbound.visit import RECIPIENTS_LIMIT, Role, Site, Visit
+from mailstead.services.inbound.visit import (
+    FUTURE_RELEASE_LIMIT,
+    RECIPIENTS_LIMIT,
+    Role,
+    Site,
+    Visit,
+)
 from mailstead.sessions.pump import Output, Pace, Reader, drive
 
 COMMAND_TIMEOUT = timedelta(minutes=5)  # RFC 5321 section 4.5.3.2.7
@@ -79,6 +86,7 @@ async def serve(stream: Stream, site: Site, door: Door) -> None:
             await session.run()
         finally:
             session.reader.close()
+            session.guest.leave()
             session.visit.forget()  # exceptions keep frames, and frames would keep the body
     except (ConnectionError, TimeoutError):
         stream.abort()
@@ -108,7 +116,8 @@ class _Session:
     def __init__(self, stream: Stream, site: Site, door: Door, guest: Guest) -> None:
         self.stream, self.site, self.door, self.guest = stream, site, door, guest
         self.pace, self.reader = Pace(), Reader()
-        self.engine = SmtpServer(_options(site, door), tls=bool(stream.tls))
+        options = _options(site, door, stream.peer)
+        self.engine = SmtpServer(options, tls=bool(stream.tls))
         self.visit = Visit(site, door.role, stream.peer)
         self.output = Output(stream)
         self.errors = self.failed_logins = self.idle_commands = 0
@@ -147,14 +156,15 @@ class _Session:
                 self.visit.chunk(data)
             case StartTls():
                 await self._secure()
+            case Xclient():
+                await self._adopt(event)
             case _:
                 self._reply(await self._answer(event))
 
     def _reply(self, reply: Reply) -> None:
         if self._has_enough():
             reply = replies.TOO_MANY_ERRORS
-            peer = self.stream.peer
-            self.site.doorkeeper.refuse_commands(peer, str(reply))
+            self.site.doorkeeper.refuse_commands(self.visit.peer, str(reply))
         self.pace.answered()
         self.output.write(self.engine.send(reply))
 
@@ -171,7 +181,7 @@ class _Session:
         try:
             return await self._transaction(event)
         except TemporaryFailure as failure:
-            log.warning("put off a message from %s: %s", self.stream.peer, failure.reason)
+            log.warning("put off a message from %s: %s", self.visit.peer, failure.reason)
             self.visit.forget()
             return replies.LOCAL_ERROR
 
@@ -227,7 +237,7 @@ class _Session:
         self.visit.forget()
         self.visit.helo(event, self.stream.tls)
         if extended:
-            return self.engine.ehlo_reply()
+            return self.engine.ehlo_reply(self.site.world.clock.now())
         return replies.helo_reply(self.site.hostname)
 
     async def _secure(self) -> None:
@@ -239,7 +249,26 @@ class _Session:
         self.stream = await _start_tls(self.stream, self.door.tls)
         self.output = Output(self.stream)
         self.engine.start_tls()
-        self.visit = Visit(self.site, self.door.role, self.stream.peer)
+        self.visit = Visit(self.site, self.door.role, self.visit.peer)
+
+    async def _adopt(self, said: Xclient) -> None:
+        """From here on the session is that of the client whom a trusted host speaks for."""
+        peer = Endpoint(said.address, said.port) if said.address else self.visit.peer
+        login = await self.site.accounts.find_login(said.login) if said.login else None
+        if said.login and login is None:
+            self._reply(replies.AUTH_FAILED)
+            return
+        self.guest.leave()
+        self.guest = self.site.doorkeeper.enter(peer, str(replies.TOO_MANY_CONNECTIONS))
+        if self.guest.refused:
+            self._reply(replies.TOO_MANY_CONNECTIONS)
+            return
+        if login is not None:
+            self.guest.leave()
+        self._reply(replies.greeting(self.site.hostname))
+        self.engine.adopt()
+        self.visit = Visit(self.site, self.door.role, peer)
+        self.visit.login = login
 
     # ------------------------------------------------------------------ log-in
 
@@ -260,7 +289,7 @@ class _Session:
                 return await self._log_in(credentials)
 
     async def _log_in(self, credentials: sasl.Credentials) -> Reply:
-        found = await self.site.accounts.log_in(credentials, "submission", self.stream.peer)
+        found = await self.site.accounts.log_in(credentials, "submission", self.visit.peer)
         if isinstance(found, LoginBusy):
             return replies.AUTH_TEMPORARY
         if not isinstance(found, Login):
@@ -271,7 +300,7 @@ class _Session:
         return replies.AUTH_OK
 
 
-def _options(site: Site, door: Door) -> ServerOptions:
+def _options(site: Site, door: Door, peer: Endpoint) -> ServerOptions:
     submission = door.role is Role.SUBMISSION
     return ServerOptions(
         hostname=site.hostname,
@@ -281,4 +310,7 @@ def _options(site: Site, door: Door) -> ServerOptions:
         auth_needs_tls=not door.clear_text_login,
         recipients_limit=RECIPIENTS_LIMIT,
         dsn=submission,
+        require_tls=True,
+        future_release=FUTURE_RELEASE_LIMIT if submission else None,
+        xclient=site.doorkeeper.may_speak_for_others(peer.address),
     )

@@ -286,7 +286,8 @@ class _Batch:
             created=self.now,
             envid=step.envid,
             ret=step.ret,
-            require_tls=int(step.require_tls),
+            require_tls=step.tls.value,
+            release=step.release,
             stream=step.stream,
             return_domain=step.return_domain,
         )
@@ -294,7 +295,8 @@ class _Batch:
         ids = tuple(QueueId(first + n) for n in range(len(step.recipients)))
         for queue_id, recipient in zip(ids, step.recipients, strict=True):
             row = queue.new_row(queue_id, outgoing, plan.organisation, step.priority, recipient)
-            self._row("queue", **row, created=self.now)
+            # Its time in the queue begins when it may leave (RFC 4865).
+            self._row("queue", **row, created=max(self.now, row["due"]))
             story.append(
                 Queued(
                     at=self.tx.now,
@@ -380,10 +382,10 @@ _INSERT = {
     " internal_date, saved, size) VALUES (:mailbox, :uid, :email, :content, :modseq, :flags,"
     " :keywords, :internal_date, :saved, :size)",
     "outgoing": "INSERT INTO outgoing (id, trace, organisation, account, reverse_path, header,"
-    " blob, body_size, body_type, smtputf8, notify, created, envid, ret, require_tls, stream,"
-    " return_domain) VALUES (:id, :trace, :organisation, :account, :reverse_path, :header, :blob,"
-    " :body_size, :body_type, :smtputf8, :notify, :created, :envid, :ret, :require_tls, :stream,"
-    " :return_domain)",
+    " blob, body_size, body_type, smtputf8, notify, created, envid, ret, require_tls, release,"
+    " stream, return_domain) VALUES (:id, :trace, :organisation, :account, :reverse_path, :header,"
+    " :blob, :body_size, :body_type, :smtputf8, :notify, :created, :envid, :ret, :require_tls,"
+    " :release, :stream, :return_domain)",
     "queue": queue.INSERT,
     "journal": journal.INSERT,
     "journal_key": journal_index.INSERT,

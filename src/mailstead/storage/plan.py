@@ -13,7 +13,7 @@ import msgspec
 
 from mailstead.message.structure import Digest
 from mailstead.model.entries import AnyEntry
-from mailstead.model.envelope import NO_WISH, BodyType, Wish
+from mailstead.model.envelope import NO_WISH, BodyType, TlsWish, Wish
 from mailstead.model.numbers import (
     AccountId,
     BlobId,
@@ -108,7 +108,8 @@ class Enqueue(msgspec.Struct, frozen=True):
     notify: bool = True  # tell the sender of delays and failures; never for a forward
     envid: str = ""
     ret: str = ""
-    require_tls: bool = False
+    tls: TlsWish = TlsWish.USUAL
+    release: str = ""  # as asked for (model.envelope.Release.text)
     stream: str = ""
     return_domain: str = ""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from mailstead.model.envelope import NO_WISH, BodyType, Wish
+from mailstead.model.envelope import NO_WISH, BodyType, TlsWish, Wish
 from mailstead.model.numbers import (
     AccountId,
     BlobId,
@@ -70,7 +70,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     created: datetime
     envid: str = ""
     ret: str = ""
-    require_tls: bool = False
+    tls: TlsWish = TlsWish.USUAL
+    release: str = ""
     stream: str = ""
     return_domain: str = ""
 
@@ -216,14 +217,15 @@ def get_outgoing(tx: Tx, outgoing: OutgoingId) -> Outgoing:
     """The message of a queued recipient."""
     row = tx.row(
         "SELECT id, trace, organisation, account, reverse_path, length(header), blob, body_size,"
-        " body_type, smtputf8, notify, created, envid, ret, require_tls, stream, return_domain"
-        " FROM outgoing WHERE id = :id",
+        " body_type, smtputf8, notify, created, envid, ret, require_tls, release, stream,"
+        " return_domain FROM outgoing WHERE id = :id",
         id=outgoing,
     )
     if row is None:
         raise LookupError(f"no message {outgoing} in the queue")
     id_, trace, organisation, account, reverse_path, header_size, blob, size, *rest = row
-    body_type, smtputf8, notify, created, envid, ret, require_tls, stream, return_domain = rest
+    body_type, smtputf8, notify, created, envid, ret, require_tls, release, *rest = rest
+    stream, return_domain = rest
     return Outgoing(
         id=id_,
         trace=trace,
@@ -238,7 +240,8 @@ def get_outgoing(tx: Tx, outgoing: OutgoingId) -> Outgoing:
         created=from_micros(created),
         envid=envid,
         ret=ret,
-        require_tls=bool(require_tls),
+        tls=TlsWish(require_tls),
+        release=release,
         stream=stream,
         return_domain=return_domain,
     )

@@ -98,9 +98,10 @@ class SimulatedWorld:
         address: str = "203.0.113.25",
         aliases: dict[str, list[str]] | None = None,
         config: Config | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> "SimulatedHouse":
         """A running server for the domain, reachable at the address and found through MX."""
-        house = SimulatedHouse(self, domain, address, config)
+        house = SimulatedHouse(self, domain, address, config, tls=tls)
         await house.start()
         await house.populate(accounts, aliases or {})
         self.zone["MX", domain] = f"10 mx.{domain}"
@@ -119,6 +120,7 @@ class SimulatedHouse:
         address: str,
         config: Config | None = None,
         vfs: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.world, self.domain, self.address, self.vfs = world, domain, address, vfs
         self.folder = world.folder / domain
@@ -133,7 +135,7 @@ class SimulatedHouse:
             limits = Limits(connections_per_minute=1_000_000)
             self.config = msgspec.structs.replace(self.config, limits=limits)
         self.told: list[tuple[TraceId, AnyEntry]] = []
-        self.tls: ssl.SSLContext | None = None
+        self.tls = tls
 
     async def start(self) -> None:
         """Open the store and the ports."""
@@ -147,7 +149,8 @@ class SimulatedHouse:
         )
         self.house: House = build(self.config, world, self._open_store(), self._tell)
         self.sending = asyncio.get_running_loop().create_task(self.house.outbound.run())
-        mx, submission = smtp.Door(Role.MX), smtp.Door(Role.SUBMISSION, clear_text_login=True)
+        mx = smtp.Door(Role.MX, self.tls)
+        submission = smtp.Door(Role.SUBMISSION, self.tls, clear_text_login=True)
         self._listen(25, mx)
         self._listen(587, submission)
         door = imap_state.Door(clear_text_login=True)

@@ -1,9 +1,11 @@
 """A plain SMTP client for stories: one command, one reply, in order."""
 
+import ssl
 from collections.abc import Sequence
 
 from mailstead.model.reply import Reply
-from mailstead.model.world import Network
+from mailstead.model.world import Network, Stream
+from mailstead.net.tls import TlsStream
 from mailstead.protocol import sasl
 from mailstead.protocol.smtp.client import stuff
 from mailstead.protocol.smtp.replies import ReplyReader
@@ -18,6 +20,7 @@ class SmtpClient:
         self._network, self._address, self._port, self._source = network, address, port, source
         self._reader = ReplyReader()
         self._replies: list[Reply] = []
+        self.stream: Stream
 
     async def __aenter__(self) -> "SmtpClient":
         self.stream = await self._network.connect(self._address, self._port, self._source)
@@ -42,6 +45,14 @@ class SmtpClient:
         """Send a line, wait for its reply."""
         self.stream.send(line.encode() + b"\r\n")
         return await self.reply()
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """STARTTLS, and EHLO again."""
+        await self.command("STARTTLS")
+        secured = TlsStream(self.stream, context, False, None)
+        await secured.handshake()
+        self.stream = secured
+        self.ehlo = await self.command("EHLO client.example")
 
     async def log_in(self, login: str, password: str) -> Reply:
         """AUTH PLAIN."""

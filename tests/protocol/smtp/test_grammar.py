@@ -1,14 +1,16 @@
 """Arguments of SMTP commands, as tables."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mailstead.model.address import Address, Domain
-from mailstead.model.envelope import BodyType, Wish
+from mailstead.model.envelope import BodyType, Release, Wish
 from mailstead.model.reply import Reply
 from mailstead.protocol.smtp import replies
-from mailstead.protocol.smtp.events import Mail, Rcpt
+from mailstead.protocol.smtp.events import Mail, Rcpt, Xclient
 from mailstead.protocol.smtp.grammar import (
     BAD_PARAMETER,
     BAD_RECIPIENT,
@@ -21,6 +23,7 @@ from mailstead.protocol.smtp.grammar import (
     parse_bdat,
     parse_mail,
     parse_rcpt,
+    parse_xclient,
 )
 
 
@@ -28,6 +31,9 @@ def address(local_part: str, domain: str) -> Address:
     return Address(local_part, Domain(domain))
 
 
+EVERYTHING = frozenset(("SMTPUTF8", "DSN", "REQUIRETLS", "FUTURERELEASE"))
+CHRISTMAS = datetime(2026, 12, 24, 18, tzinfo=UTC)
+LONG = timedelta(seconds=999_999_999)
 BOB = address("bob", "example.net")
 JUERGEN = address("jürgen", "example.net")
 
@@ -146,7 +152,7 @@ def test_rcpt_with_smtputf8(argument, expected):
     ],
 )
 def test_mail(argument, expected):
-    assert expected == parse_mail(argument, smtputf8_offered=True)
+    assert expected == parse_mail(argument, frozenset(("SMTPUTF8",)))
 
 
 @pytest.mark.rfc("3461 section 4.3")
@@ -167,7 +173,70 @@ def test_mail(argument, expected):
     ],
 )
 def test_mail_with_wishes(argument, expected):
-    assert expected == parse_mail(argument, smtputf8_offered=True, dsn_offered=True)
+    assert expected == parse_mail(argument, frozenset(("SMTPUTF8", "DSN")))
+
+
+@pytest.mark.rfc("8689 section 2")
+@pytest.mark.rfc("4865 section 3")
+@pytest.mark.rfc("4865 section 4.2")
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("FROM:<bob@example.net> REQUIRETLS", Mail(BOB, require_tls=True)),
+        ("FROM:<> requiretls SIZE=1", Mail(None, 1, require_tls=True)),
+        ("FROM:<> REQUIRETLS=yes", BAD_PARAMETER),
+        ("FROM:<> REQUIRETLS REQUIRETLS", BAD_PARAMETER),
+        ("FROM:<> HOLDFOR=3600", Mail(None, release=Release("for;3600", timedelta(hours=1)))),
+        ("FROM:<> HOLDFOR=999999999", Mail(None, release=Release("for;999999999", LONG))),
+        ("FROM:<> HOLDFOR=0", BAD_PARAMETER),
+        ("FROM:<> HOLDFOR=1000000000", BAD_PARAMETER),
+        ("FROM:<> HOLDFOR=1.5", BAD_PARAMETER),
+        ("FROM:<> HOLDFOR", BAD_PARAMETER),
+        (
+            "FROM:<> HOLDUNTIL=2026-12-24T18:00:00Z",
+            Mail(None, release=Release("until;2026-12-24T18:00:00Z", at=CHRISTMAS)),
+        ),
+        (
+            "FROM:<> holduntil=2026-12-24t18:00:00.0+00:00",
+            Mail(None, release=Release("until;2026-12-24t18:00:00.0+00:00", at=CHRISTMAS)),
+        ),
+        ("FROM:<> HOLDUNTIL=2026-12-24T18:00:00+01:00", BAD_PARAMETER),
+        ("FROM:<> HOLDUNTIL=2026-13-24T18:00:00Z", BAD_PARAMETER),
+        ("FROM:<> HOLDUNTIL=2026-12-24", BAD_PARAMETER),
+        ("FROM:<> HOLDFOR=1 HOLDUNTIL=2026-12-24T18:00:00Z", BAD_PARAMETER),
+    ],
+)
+def test_mail_with_tls_and_release(argument, expected):
+    assert expected == parse_mail(argument, EVERYTHING)
+
+
+def test_what_is_not_offered_is_not_known():
+    for parameter in ("REQUIRETLS", "HOLDFOR=1", "HOLDUNTIL=2026-12-24T18:00:00Z", "RET=FULL"):
+        assert parse_mail(f"FROM:<> {parameter}", frozenset()) == UNKNOWN_PARAMETER
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("ADDR=192.0.2.1", Xclient("192.0.2.1")),
+        ("NAME=x.example ADDR=192.0.2.1 PORT=4711", Xclient("192.0.2.1", 4711)),
+        ("addr=IPV6:2001:DB8::1 PROTO=ESMTP", Xclient("2001:db8::1")),
+        ("ADDR=[UNAVAILABLE] NAME=[TEMPUNAVAIL] HELO=x.example", Xclient(helo="x.example")),
+        ("LOGIN=alice+40example.org", Xclient(login="alice@example.org")),
+        ("DESTADDR=192.0.2.2 DESTPORT=25", Xclient()),
+        ("ADDR=192.0.2.1 ADDR=192.0.2.1", BAD_PARAMETER),
+        ("ADDR=192.0.2", BAD_PARAMETER),
+        ("ADDR=", BAD_PARAMETER),
+        ("ADDR", BAD_PARAMETER),
+        ("PORT=x", BAD_PARAMETER),
+        ("PORT=70000", BAD_PARAMETER),
+        ("HELO=+00", BAD_PARAMETER),
+        ("SHOESIZE=45", BAD_PARAMETER),
+        ("", BAD_PARAMETER),
+    ],
+)
+def test_xclient(argument, expected):
+    assert expected == parse_xclient(argument)
 
 
 @pytest.mark.rfc("3461 section 4.1")
@@ -224,7 +293,7 @@ def test_what_a_wish_wants(notify, expected):
 
 @pytest.mark.rfc("6531 section 3.4")
 def test_smtputf8_where_it_is_not_offered():
-    assert parse_mail("FROM:<> SMTPUTF8", smtputf8_offered=False) == UNKNOWN_PARAMETER
+    assert parse_mail("FROM:<> SMTPUTF8", frozenset()) == UNKNOWN_PARAMETER
 
 
 @pytest.mark.rfc("3030 section 2")
@@ -275,7 +344,7 @@ def test_xtext_goes_both_ways(text):
 @given(st.text(st.sampled_from('<>@:",. \\a\u0080ü[]=+0\0\r\n\ud800')) | st.text())
 def test_any_argument_is_answered(text):
     assert isinstance(parse_rcpt(f"TO:{text}", smtputf8=True), Rcpt | Reply)
-    assert isinstance(parse_mail(f"FROM:{text}", smtputf8_offered=True), Mail | Reply)
+    assert isinstance(parse_mail(f"FROM:{text}", EVERYTHING), Mail | Reply)
 
 
 def test_hostile_arguments_take_linear_time():

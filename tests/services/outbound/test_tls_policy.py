@@ -9,6 +9,7 @@ import pytest
 
 from mailstead.model.address import Domain, parse_address
 from mailstead.model.dns import Status
+from mailstead.model.envelope import TlsWish
 from mailstead.msgauth.tlsrpt import PolicyType, Result
 from mailstead.protocol.smtp.client import MessageFacts
 from mailstead.services.outbound.attempt import Attempt, Errand, attempt
@@ -533,7 +534,7 @@ async def send(
         pieces=pieces,
         way=Way("mx"),
         again=True,
-        require_tls=require_tls,
+        tls=TlsWish.REQUIRED if require_tls else TlsWish.USUAL,
     )
     hosts = find_hosts(domain, errand.way, "mx.example.org", targets, SeededRandom(1))
     mine = pool or Pool()

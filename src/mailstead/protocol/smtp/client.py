@@ -257,6 +257,7 @@ def _envelope_commands(
     utf8 = message.utf8_header or not all(address.is_ascii for address in addresses)
     if offered.offers("SMTPUTF8") and utf8:
         parameters.append("SMTPUTF8")
+    parameters += ["REQUIRETLS"] * (envelope.require_tls and offered.offers("REQUIRETLS"))
     wishes: dict[Address, Wish] = {}
     if offered.offers("DSN"):
         parameters += [f"RET={envelope.ret}"] * bool(envelope.ret)

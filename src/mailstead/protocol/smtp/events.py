@@ -9,7 +9,7 @@ the reply along: the session sends it, and counts the malformed ones.
 import msgspec
 
 from mailstead.model.address import Address
-from mailstead.model.envelope import NO_WISH, BodyType, Wish
+from mailstead.model.envelope import NO_WISH, BodyType, Release, Wish
 from mailstead.model.reply import Reply
 
 
@@ -29,6 +29,8 @@ class Mail(msgspec.Struct, frozen=True):
     smtputf8: bool = False
     envid: str = ""  # in xtext (RFC 3461 section 4.4)
     ret: str = ""  # "FULL", "HDRS" (RFC 3461 section 4.3)
+    require_tls: bool = False  # RFC 8689
+    release: Release | None = None  # RFC 4865
 
 
 class Rcpt(msgspec.Struct, frozen=True):
@@ -87,6 +89,18 @@ class AuthResponse(msgspec.Struct, frozen=True):
     data: bytes | None
 
 
+class Xclient(msgspec.Struct, frozen=True):
+    """XCLIENT, from a host that may say whom it speaks for; what it does not say is empty or 0.
+
+    After 220 the session begins anew, with a greeting that is already given (SmtpServer.adopt).
+    """
+
+    address: str = ""
+    port: int = 0
+    helo: str = ""
+    login: str = ""
+
+
 class Rset(msgspec.Struct, frozen=True):
     """RSET: the transaction is forgotten."""
 
@@ -142,6 +156,7 @@ Event = (
     | StartTls
     | Auth
     | AuthResponse
+    | Xclient
     | Rset
     | Noop
     | Vrfy

@@ -5,14 +5,17 @@ Lenient where practice is: a space after the colon, HELO names of any shape, a d
 repeated parameter. What cannot be read is answered with the reply that each function returns.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 from mailstead.model.address import Address, Domain, parse_address
-from mailstead.model.envelope import NO_WISH, BodyType, Wish
+from mailstead.model.envelope import NO_WISH, BodyType, Release, Wish
 from mailstead.model.reply import Reply
 from mailstead.protocol.smtp import replies
-from mailstead.protocol.smtp.events import Helo, Mail, Rcpt
+from mailstead.protocol.smtp.events import Helo, Mail, Rcpt, Xclient
 
 CLIENT_NAME_LIMIT = 255  # octets (RFC 5321 section 4.5.3.1.2)
 PARAMETERS_LIMIT = 20  # of one command
@@ -27,6 +30,9 @@ _PATH = re.compile(
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*\Z")
 _VALUE = re.compile(r"[!-<>-~\u0080-\U0010ffff]+\Z")  # esmtp-value, with RFC 6531 section 3.3
 _SIZE = re.compile(r"[0-9]{1,20}\Z")
+_SECONDS = re.compile(r"[1-9][0-9]{0,8}\Z")  # RFC 4865 section 3
+_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]00:00)\Z", re.IGNORECASE)
+_PORT = re.compile(r"[0-9]{1,5}\Z")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*\Z")
 _NOTIFY = frozenset(("SUCCESS", "FAILURE", "DELAY"))
 # An address type (RFC 3464 section 2.1.2, RFC 6533 section 3), and the rest.
@@ -54,8 +60,11 @@ def parse_helo(argument: str, extended: bool) -> Helo | Reply:
     return Helo(name, extended)
 
 
-def parse_mail(argument: str, smtputf8_offered: bool, dsn_offered: bool = False) -> Mail | Reply:
-    """MAIL FROM with its parameters (RFC 5321 section 4.1.1.2)."""
+def parse_mail(argument: str, offered: frozenset[str]) -> Mail | Reply:
+    """MAIL FROM with its parameters (RFC 5321 section 4.1.1.2).
+
+    Those of SMTPUTF8, DSN, REQUIRETLS and FUTURERELEASE are known where they are offered.
+    """
     if argument[:5].upper() != "FROM:":
         return MAIL_SYNTAX
     found = _PATH.match(argument, 5)
@@ -71,10 +80,7 @@ def parse_mail(argument: str, smtputf8_offered: bool, dsn_offered: bool = False)
         return BAD_SENDER
     event: Mail | Reply = Mail(reverse_path)
     if parameters:
-        taken = _take_wishes(parameters, ("ENVID", "RET")) if dsn_offered else {}
-        if taken is None:
-            return BAD_PARAMETER
-        event = _with_parameters(reverse_path, parameters, smtputf8_offered, taken)
+        event = _with_parameters(reverse_path, parameters, offered)
     if isinstance(event, Mail) and not mailbox.isascii() and not event.smtputf8:
         return replies.NON_ASCII_ADDRESS
     return event
@@ -175,12 +181,14 @@ def _parse_parameters(text: str) -> dict[str, str | None] | None:
 
 
 def _with_parameters(
-    reverse_path: Address | None,
-    parameters: dict[str, str | None],
-    smtputf8_offered: bool,
-    wishes: dict[str, str],
+    reverse_path: Address | None, parameters: dict[str, str | None], offered: frozenset[str]
 ) -> Mail | Reply:
-    size, body_type, smtputf8 = None, BodyType.SEVEN_BIT, False
+    wishes = _take_wishes(parameters, ("ENVID", "RET")) if "DSN" in offered else {}
+    release = _take_release(parameters) if "FUTURERELEASE" in offered else None
+    if wishes is None or isinstance(release, Reply):
+        return BAD_PARAMETER
+    size, body_type = None, BodyType.SEVEN_BIT
+    flags: set[str] = set()
     for keyword, value in parameters.items():
         match keyword:
             case "SIZE" if value and _SIZE.match(value):
@@ -189,15 +197,71 @@ def _with_parameters(
                 body_type = BodyType(value.upper())
             case "BODY" if value and value.upper() == "BINARYMIME":
                 return UNKNOWN_PARAMETER  # RFC 3030 section 3: only where it is offered
-            case "SMTPUTF8" if value is None and smtputf8_offered:
-                smtputf8 = True
+            case "SMTPUTF8" | "REQUIRETLS" if value is None and keyword in offered:
+                flags.add(keyword)
             case "AUTH" if value and decode_xtext(value) is not None:
                 pass  # we trust nobody's word on who wrote it (RFC 4954 section 5)
             case "SIZE" | "BODY" | "AUTH":
                 return BAD_PARAMETER
-            case "SMTPUTF8" if smtputf8_offered:
+            case "SMTPUTF8" | "REQUIRETLS" if keyword in offered:
                 return BAD_PARAMETER
             case _:
                 return UNKNOWN_PARAMETER
-    envid, ret = wishes.get("ENVID", ""), wishes.get("RET", "")
-    return Mail(reverse_path, size, body_type, smtputf8, envid, ret)
+    return Mail(
+        reverse_path,
+        size,
+        body_type,
+        smtputf8="SMTPUTF8" in flags,
+        envid=wishes.get("ENVID", ""),
+        ret=wishes.get("RET", ""),
+        require_tls="REQUIRETLS" in flags,
+        release=release,
+    )
+
+
+def _take_release(parameters: dict[str, str | None]) -> Release | Reply | None:
+    """HOLDFOR or HOLDUNTIL, but not both (RFC 4865 section 3)."""
+    for_, until = parameters.pop("HOLDFOR", ""), parameters.pop("HOLDUNTIL", "")
+    if for_ == until == "":
+        return None
+    if for_ and not until and _SECONDS.match(for_):
+        return Release(f"for;{for_}", after=timedelta(seconds=int(for_)))
+    if until and not for_ and _UTC.match(until):
+        with suppress(ValueError):
+            at = datetime.fromisoformat(until.upper().replace("Z", "+00:00"))
+            return Release(f"until;{until}", at=at)
+    return BAD_PARAMETER
+
+
+XCLIENT_ATTRIBUTES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN")  # that we take
+
+
+def parse_xclient(argument: str) -> Xclient | Reply:
+    """Whom a trusted host speaks for; the name that it found in the DNS proves nothing to us."""
+    parameters = _parse_parameters(argument)
+    if not parameters or not set(parameters) <= {*XCLIENT_ATTRIBUTES, "DESTADDR", "DESTPORT"}:
+        return BAD_PARAMETER
+    values = {name: _attribute(value or "") for name, value in parameters.items()}
+    address = values.get("ADDR", "")
+    if address is None or None in values.values():
+        return BAD_PARAMETER
+    ip = _address(re.sub("^ipv6:", "", address, flags=re.IGNORECASE)) if address else ""
+    port = values.get("PORT") or "0"
+    if ip is None or not _PORT.match(port) or int(port) > 65535:
+        return BAD_PARAMETER
+    return Xclient(ip, int(port), values.get("HELO") or "", values.get("LOGIN") or "")
+
+
+def _attribute(value: str) -> str | None:
+    """The value behind xtext; what its sender does not know is empty."""
+    if value.upper() in ("[UNAVAILABLE]", "[TEMPUNAVAIL]"):
+        return ""
+    text = decode_xtext(value)
+    return text if text and len(text) <= CLIENT_NAME_LIMIT and text.isprintable() else None
+
+
+def _address(text: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None

@@ -74,6 +74,7 @@ TOO_MANY_RECIPIENTS = Reply(
 TOO_MANY_MESSAGES = Reply(
     421, "4.7.0", "Enough messages for one connection; open another one to go on"
 )
+RELEASE_TOO_FAR = Reply(501, "5.5.4", "That is too far ahead; EHLO tells how far at most")
 TOO_BIG = Reply(552, "5.3.4", "The message is too big; EHLO tells the limit after SIZE")
 HEADER_TOO_BIG = Reply(552, "5.3.4", "The header of the message is too big")
 BARE_NEWLINE_IN_CONTENT = Reply(

@@ -8,9 +8,12 @@ Owns: the order of commands, the limits on lines, content and counts. Not here: 
 
 import enum
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import msgspec
 
+from mailstead.message.dates import format_utc
+from mailstead.model.envelope import Release
 from mailstead.model.reply import Reply
 from mailstead.protocol import sasl
 from mailstead.protocol.lines import LineBuffer, LineFault
@@ -66,6 +69,9 @@ class ServerOptions(msgspec.Struct, frozen=True):
     smtputf8: bool = True
     chunking: bool = True
     dsn: bool = False
+    require_tls: bool = False  # offered inside TLS
+    future_release: timedelta | None = None  # how far ahead, at most
+    xclient: bool = False  # the peer may say whom it speaks for
     bare_newlines: BareNewlines = BareNewlines.NORMALISE
 
 
@@ -129,7 +135,7 @@ class SmtpServer:
         self._tls = True
         self._start_session()
 
-    def ehlo_reply(self) -> Reply:
+    def ehlo_reply(self, now: datetime | None = None) -> Reply:
         """The reply to Helo(extended=True), to be built when it is sent (RFC 5321 4.1.1.1)."""
         o = self._options
         lines = [
@@ -141,6 +147,11 @@ class SmtpServer:
         ]
         lines += ["SMTPUTF8"] * o.smtputf8 + ["CHUNKING"] * o.chunking + ["DSN"] * o.dsn
         lines += ["STARTTLS"] * (o.tls_available and not self._tls)
+        lines += ["REQUIRETLS"] * ("REQUIRETLS" in self._offered)
+        if o.future_release and now:
+            latest = format_utc(now + o.future_release)
+            lines.append(f"FUTURERELEASE {int(o.future_release.total_seconds())} {latest}")
+        lines += [f"XCLIENT {' '.join(grammar.XCLIENT_ATTRIBUTES)}"] * o.xclient
         if self._may_auth():
             lines.append(f"AUTH {' '.join(o.auth_mechanisms)}")
         limits = [("RCPTMAX", o.recipients_limit), ("MAILMAX", o.mail_limit)]
@@ -149,12 +160,17 @@ class SmtpServer:
 
     # --- state
 
+    def adopt(self) -> None:
+        """The 220 to XCLIENT was sent: the session begins anew, TLS stays."""
+        self._start_session()
+
     def _start_session(self) -> None:
         self._mode = _Mode.COMMAND
         self._closing = False
         self._greeted = False
         self._authenticated = False
         self._mails = 0  # MAIL commands, whatever became of them
+        self._offered = _parameters_of(self._options, self._tls)
         self._reset()
 
     def _reset(self) -> None:
@@ -326,10 +342,17 @@ class SmtpServer:
         self._mails += 1
         if o.mail_limit and self._mails > o.mail_limit:
             return Declined(replies.TOO_MANY_MESSAGES)
-        event = grammar.parse_mail(argument, o.smtputf8, o.dsn)
+        event = grammar.parse_mail(argument, self._offered)
         if isinstance(event, Mail) and event.size is not None and event.size > o.size_limit:
             return Declined(replies.TOO_BIG)
+        if isinstance(event, Mail) and event.release and self._too_far(event.release):
+            return Malformed(replies.RELEASE_TOO_FAR)
         return _event(event)
+
+    def _too_far(self, release: Release) -> bool:
+        """RFC 4865 section 4.2; what needs the clock is for the session."""
+        limit = self._options.future_release
+        return limit is not None and release.after is not None and release.after > limit
 
     def _parse_rcpt(self, argument: str) -> Event:
         if self._mail is None:
@@ -375,6 +398,13 @@ class SmtpServer:
             return Malformed(replies.NOT_OFFERED)
         return Malformed(replies.TLS_ACTIVE) if self._tls else StartTls()
 
+    def _parse_xclient(self, argument: str) -> Event:
+        if not self._options.xclient:
+            return Malformed(replies.UNKNOWN_COMMAND)
+        if self._mail is not None:
+            return Malformed(replies.IN_TRANSACTION)
+        return _event(grammar.parse_xclient(argument))
+
     def _parse_auth(self, argument: str) -> Event:
         if refusal := self._no_auth_now():
             return Malformed(refusal)
@@ -404,6 +434,17 @@ class SmtpServer:
         )
 
 
+def _parameters_of(options: ServerOptions, tls: bool) -> frozenset[str]:
+    """The extensions whose parameters MAIL may have."""
+    offered = {
+        "SMTPUTF8": options.smtputf8,
+        "DSN": options.dsn,
+        "REQUIRETLS": options.require_tls and tls,
+        "FUTURERELEASE": options.future_release is not None,
+    }
+    return frozenset(name for name, known in offered.items() if known)
+
+
 def _event(parsed: Event | Reply) -> Event:
     return Malformed(parsed) if isinstance(parsed, Reply) else parsed
 
@@ -427,6 +468,7 @@ _COMMANDS: dict[str, Callable[[SmtpServer, str], Event | None]] = {
     "BDAT": SmtpServer._parse_bdat,
     "STARTTLS": SmtpServer._parse_starttls,
     "AUTH": SmtpServer._parse_auth,
+    "XCLIENT": SmtpServer._parse_xclient,
     "RSET": _bare(Rset()),
     "QUIT": _bare(Quit()),
     "NOOP": lambda _, __: Noop(),

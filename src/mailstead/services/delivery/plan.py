@@ -10,7 +10,7 @@ import msgspec
 from mailstead.message import mime, structure
 from mailstead.model.address import Address
 from mailstead.model.entries import Accepted, AnyEntry, Resolved
-from mailstead.model.envelope import NO_WISH, BodyType, Wish, format_path
+from mailstead.model.envelope import NO_WISH, BodyType, Release, TlsWish, Wish, format_path
 from mailstead.model.numbers import AccountId, MailboxId, TraceId
 from mailstead.services.delivery import srs
 from mailstead.services.delivery.recipients import Found
@@ -23,6 +23,8 @@ from mailstead.storage.plan import (
     Rendered,
     Step,
 )
+
+LOCAL = "local"  # transport and lane of a recipient here that has to wait
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -38,6 +40,8 @@ class Message(msgspec.Struct, frozen=True):
     message_id: str = ""
     envid: str = ""
     ret: str = ""
+    tls: TlsWish = TlsWish.USUAL
+    release: Release | None = None
 
     @property
     def size(self) -> int:
@@ -69,7 +73,10 @@ def compose_plan(
         size=message.size,
         message_id=message.message_id,
     )
-    steps = [*_file(message, recipients, now), *_enqueue(message, recipients, now, key)]
+    if message.release and message.release.due(now) > now:
+        steps = _hold(message, recipients, message.release.due(now))
+    else:
+        steps = [*_file(message, recipients, now), *_enqueue(message, recipients, now, key)]
     journal = (*story, accepted, *resolved)
     return Plan(tuple(steps), message.trace, organisation, message.body, journal, arrival=True)
 
@@ -139,10 +146,36 @@ def _enqueue(message: Message, recipients: list[Found], now: datetime, key: byte
             notify=notify,
             envid=message.envid if notify else "",
             ret=message.ret if notify else "",
+            tls=message.tls,
         )
         for (path, notify), addresses in groups.items()
         if addresses
     ]
+
+
+def _hold(message: Message, recipients: list[Found], due: datetime) -> list[Step]:
+    """Everybody waits; where a recipient here leads is looked up again when the time has come."""
+    wanted = {found.address: found for found in recipients}
+    return [
+        Enqueue(
+            header=message.header,
+            reverse_path=str(message.reverse_path or ""),
+            recipients=tuple(_held(found, due) for found in wanted.values()),
+            account=message.sender,
+            body_type=message.body_type,
+            smtputf8=message.smtputf8,
+            envid=message.envid,
+            ret=message.ret,
+            tls=message.tls,
+            release=message.release.text if message.release else "",
+        )
+    ]
+
+
+def _held(found: Found, due: datetime) -> QueuedRecipient:
+    if found.elsewhere == (found.address,):
+        return queued(found.address, due, found.wish)
+    return QueuedRecipient(str(found.address), LOCAL, LOCAL, due, wish=found.wish)
 
 
 def _return_path(message: Message, found: Found, now: datetime, key: bytes) -> Address | None:

@@ -9,7 +9,7 @@ Holds: a 2xx to the end of a message means that it is on disk (RFC 5321 section 
 
 import enum
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -46,6 +46,7 @@ from mailstead.storage.suppression import Suppression
 _NO_ENVELOPE = Mail(None)
 log = logging.getLogger("mailstead.inbound")
 
+FUTURE_RELEASE_LIMIT = timedelta(days=90)  # RFC 4865: how far ahead a message may be submitted
 RECIPIENTS_LIMIT = 200  # of one message; RFC 5321 section 4.5.3.1.8 asks for at least 100
 
 
@@ -109,6 +110,8 @@ class Visit:
             return self._refuse("mail", replies.TOO_BIG, event.reverse_path)
         if self.role is Role.SUBMISSION and (no := await self._check_sender(event.reverse_path)):
             return self._refuse("mail", no, event.reverse_path)
+        if event.release and event.release.due(self._now()) > self._now() + FUTURE_RELEASE_LIMIT:
+            return replies.RELEASE_TOO_FAR
         self.envelope = event
         return replies.SENDER_OK
 
@@ -163,10 +166,11 @@ class Visit:
         except Refusal as refusal:  # the account or mailbox went away since RCPT
             return Reply(451, "4.2.1", f"Not now: {refusal.reason}")
         self.site.watch.wake(mailboxes_of(plan))
-        if any(found.elsewhere for found in self.recipients):
+        if message.release or any(found.elsewhere for found in self.recipients):
             self.site.watch.wake_queue()
-        if asked := success.wanted(self.recipients):
-            await self._tell_of_success(message, asked)
+        if (asked := success.wanted(self.recipients)) and not message.release:
+            origin = success.Origin(self.site.hostname, new_trace(self.site.world), self._now())
+            await success.tell(self.site.store, self.site.watch, message, asked, origin)
         self.forget()
         self.site.meter.observe("answer_seconds", (self._now() - began).total_seconds())
         return Reply(250, "2.0.0", f"OK, kept as {message.trace}")
@@ -197,23 +201,6 @@ class Visit:
         if reply == replies.UNKNOWN_RECIPIENT and self.login is None:
             self.unknown += 1
             self.site.doorkeeper.unknown_recipient(self.peer.address)
-
-    async def _tell_of_success(self, message: Message, asked: list[Found]) -> None:
-        """Only who has logged in can ask; where their own mail goes is known."""
-        sender = message.reverse_path
-        if sender is None:
-            return
-        found = await self.site.store.look_up(lambda tx: recipients.find(tx, sender))
-        if not isinstance(found, Found):
-            return
-        trace, now = new_trace(self.site.world), self._now()
-        plan = success.compose(message, asked, found, self.site.hostname, trace, now)
-        try:
-            await self.site.store.apply(plan)
-        except (Refusal, TemporaryFailure) as failure:  # the message itself is kept
-            log.warning("a DSN of success cannot be kept: %s", failure)
-        else:
-            self.site.watch.wake(mailboxes_of(plan))
 
     async def _key(self) -> bytes:
         """The key for return paths, where something is forwarded."""
@@ -307,6 +294,8 @@ class Visit:
             message_id=message_id(header),
             envid=self.envelope.envid,
             ret=self.envelope.ret,
+            tls=submission.tls_wish(header, self.envelope.require_tls),
+            release=self.envelope.release,
         )
 
     def _story(self) -> list[AnyEntry]:

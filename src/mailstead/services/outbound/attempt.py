@@ -15,7 +15,7 @@ import msgspec
 
 from mailstead.model.address import Address, Domain
 from mailstead.model.entries import HostTried
-from mailstead.model.envelope import NO_WISH, Envelope, Wish
+from mailstead.model.envelope import NO_WISH, Envelope, TlsWish, Wish
 from mailstead.model.errors import TemporaryFailure
 from mailstead.model.reply import Reply
 from mailstead.model.world import Resolver
@@ -54,7 +54,7 @@ class Errand(msgspec.Struct, frozen=True):
     pieces: Pieces
     way: Way
     again: bool  # not the first attempt
-    require_tls: bool = False  # the sender asked for TLS all the way (RFC 8689)
+    tls: TlsWish = TlsWish.USUAL  # what the sender says of TLS on the way (RFC 8689)
     wishes: dict[Address, Wish] = {}  # of the recipients (RFC 3461)
     envid: str = ""
     ret: str = ""
@@ -94,10 +94,10 @@ async def attempt(
 class _Run:
     def __init__(self, errand: Errand, dialer: Dialer, pool: Pool, policies: TlsPolicies) -> None:
         self.errand, self.dialer, self.pool, self.policies = errand, dialer, pool, policies
-        # Whoever requires TLS takes no connection over from somebody who did not.
-        self.key = (
-            (f"{errand.key[0]} requiretls", errand.key[1]) if errand.require_tls else errand.key
-        )
+        self.require_tls = errand.tls is TlsWish.REQUIRED
+        # Who wants more or less TLS than usual neither takes connections over nor leaves any.
+        name, place = errand.key
+        self.key = (name if errand.tls is TlsWish.USUAL else f"{name} {errand.tls.name}", place)
         self.settled: dict[Address, Outcome] = {}
         self.waiting: dict[Address, Deferred] = {}  # said no for now by a host asked before
         self.pending = list(errand.recipients)
@@ -145,7 +145,9 @@ class _Run:
     async def _demand(self, found: Hosts, host: MxHost) -> Demand | None:
         """What TLS the host has to give; None if it must not be used."""
         # Mail to nobody, as a bounce is, is not asked for it (RFC 8689 section 4.2.1).
-        required = self.errand.require_tls and self.errand.reverse_path is not None
+        required = self.require_tls and self.errand.reverse_path is not None
+        if self.errand.tls is TlsWish.OPTIONAL:  # whatever the domain asks for (section 4.2.2)
+            return ANYHOW
         if not found.public:
             return Demand(Wanted.VERIFIED, require_tls=True) if required else ANYHOW
         hop = NextHop(self.errand.domain, found.port, found.secure, required)
@@ -175,7 +177,7 @@ class _Run:
         if isinstance(dialed, Trouble):
             self._remember_trouble(target, dialed)
             theirs = dialed.said == str(dialed.reply)
-            reply = _encryption_needed(dialed) if self.errand.require_tls else dialed.reply
+            reply = _encryption_needed(dialed) if self.require_tls else dialed.reply
             self._take_trouble(reply, target.host if theirs else "")
             return dialed.tls_failed and not demand.mandatory
         await self._converse(dialed, reused=False)
@@ -226,6 +228,7 @@ class _Run:
             wishes=tuple(errand.wishes.get(one, NO_WISH) for one in self.pending),
             envid=errand.envid,
             ret=errand.ret,
+            require_tls=self.require_tls,
         )
         dialogue = deliver(envelope, self.errand.facts, connection.capabilities)
         return await connection.perform(dialogue, self.errand.pieces)
@@ -264,7 +267,7 @@ class _Run:
 
     def _take_trouble(self, reply: Reply, host: str) -> None:
         """No session: for now, or because this host will never do for this message."""
-        if self.errand.require_tls and reply.enhanced in _NEVER:
+        if self.require_tls and reply.enhanced in _NEVER:
             self.refusal = reply
             return
         self.hopeful = True

@@ -13,6 +13,7 @@ import msgspec
 from mailstead.message.dsn import Action, Report, ReportedRecipient, compose_dsn
 from mailstead.model.address import Address, parse_address
 from mailstead.model.entries import AnyEntry, Notified
+from mailstead.model.envelope import TlsWish
 from mailstead.model.numbers import MailboxId, TraceId
 from mailstead.model.reply import Reply
 from mailstead.model.world import World
@@ -22,14 +23,16 @@ from mailstead.services.delivery.plan import Message, compose_plan, mailboxes_of
 from mailstead.services.delivery.recipients import Catch, Found, NotHere
 from mailstead.services.inbound.visit import new_trace
 from mailstead.services.outbound.classify import status_of
-from mailstead.storage import accounts
+from mailstead.storage import accounts, blobs
 from mailstead.storage.accounts import ToAccount
 from mailstead.storage.blobs import MemoryBody
+from mailstead.storage.packfile import DamagedBody
 from mailstead.storage.plan import Enqueue, JournalRow, Plan, Step
 from mailstead.storage.queue import Outgoing
 from mailstead.storage.store import Store, Tx
 
 HEADER_LIMIT = 64 * 1024  # octets of the original header that are looked at
+FULL_LIMIT = 1024 * 1024  # octets of a body that goes back with its DSN
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -65,12 +68,27 @@ class Bounces:
         found = await self._store.read(lambda tx: _find(tx, sender, event.outgoing, self._catch))
         if found is None:
             return plain_plan(event)
-        return self._with_dsn(event, sender, found)
+        body = await self._body(event)
+        return self._with_dsn(event, sender, found, body)
 
-    def _with_dsn(self, event: Event, sender: Address, found: Found) -> Plan:
+    async def _body(self, event: Event) -> bytes | None:
+        """What goes back beyond the header: all, if the sender asked (RFC 3461 section 4.3)."""
+        outgoing = event.outgoing
+        failed = any(one.action is Action.FAILED for one in event.notices)
+        # A DSN may take ways that the message must not take (RFC 8689 section 5).
+        if outgoing.ret != "FULL" or not failed or outgoing.tls is TlsWish.REQUIRED:
+            return None
+        if len(event.header) > HEADER_LIMIT or outgoing.body.size > FULL_LIMIT:
+            return None
+        try:
+            return await self._store.read(lambda tx: blobs.read(tx, outgoing.body))
+        except DamagedBody:
+            return None
+
+    def _with_dsn(self, event: Event, sender: Address, found: Found, body: bytes | None) -> Plan:
         now = self._world.clock.now()
         trace = new_trace(self._world)
-        message = self._compose(event, sender, trace, now)
+        message = self._compose(event, sender, body, trace, now)
         dsn = compose_plan(message, [found], [], now)
         told = tuple(
             Notified(
@@ -86,7 +104,9 @@ class Bounces:
         row = JournalRow(original.trace, original.organisation, (*event.entries, *told))
         return msgspec.structs.replace(dsn, steps=(*event.steps, *dsn.steps), rows=(row,))
 
-    def _compose(self, event: Event, sender: Address, trace: TraceId, now: datetime) -> Message:
+    def _compose(
+        self, event: Event, sender: Address, original: bytes | None, trace: TraceId, now: datetime
+    ) -> Message:
         message_id = f"{trace}@{self._hostname}"
         header, body = compose_dsn(
             Report(
@@ -96,11 +116,16 @@ class Bounces:
                 message_id=message_id,
                 recipients=event.notices,
                 original_header=event.header[:HEADER_LIMIT],
+                original_body=original,
                 arrival=event.outgoing.created,
                 envelope_id=decode_xtext(event.outgoing.envid) or "",
+                release=event.outgoing.release,
             )
         )
-        return Message(trace, None, header, MemoryBody(body), message_id=f"<{message_id}>")
+        # What the message says about TLS goes for its DSN too (RFC 8689 section 5).
+        tls = event.outgoing.tls
+        message_id = f"<{message_id}>"
+        return Message(trace, None, header, MemoryBody(body), message_id=message_id, tls=tls)
 
 
 def plain_plan(event: Event) -> Plan:

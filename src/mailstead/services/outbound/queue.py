@@ -24,12 +24,14 @@ from mailstead.model.numbers import QueueId
 from mailstead.model.reply import Reply
 from mailstead.model.world import Endpoint, World
 from mailstead.net.tls import verifying_context
+from mailstead.services.delivery.plan import LOCAL
 from mailstead.services.delivery.recipients import Catch
 from mailstead.services.metering import NO_METER, Meter
 from mailstead.services.outbound.attempt import Attempt, Errand, attempt
 from mailstead.services.outbound.bounce import Bounces, Event, plain_plan, wakes_of
 from mailstead.services.outbound.connect import Dialer
 from mailstead.services.outbound.lanes import Lanes
+from mailstead.services.outbound.local import Local
 from mailstead.services.outbound.octets import Loaded, facts_of, load, pieces
 from mailstead.services.outbound.pool import Pool
 from mailstead.services.outbound.record import events_of
@@ -94,6 +96,7 @@ class Outbound:
         self._dialer = Dialer(world, settings.hostname, verifying)
         self._policies = TlsPolicies(store, world, self._targets, verifying)
         self._bounces = Bounces(store, world, settings.hostname, settings.catch)
+        self._local = Local(store, world, watch, settings.hostname, settings.catch)
         self._lanes = Lanes(settings.connections, settings.lane_connections)
         self._pool = Pool()
         self._wake = asyncio.Event()
@@ -195,13 +198,27 @@ class Outbound:
     async def _run(self, group: asyncio.TaskGroup, loaded: Loaded) -> None:
         """One job, from its first connection to the commit of what came of it."""
         try:
-            await self._finish(loaded, *await self._attempt(group, loaded))
+            if loaded.job.transport == LOCAL:
+                await self._file(group, loaded)
+            else:
+                await self._finish(loaded, *await self._attempt(group, loaded))
         except TemporaryFailure as failure:
             log.warning("an outcome could not be recorded: %s", failure.reason)
         except Exception:
             log.exception("an attempt of ours failed; id=%s", loaded.job.outgoing.trace)
         finally:
             self._held.difference_update(row.id for row in loaded.job.recipients)
+
+    async def _file(self, group: asyncio.TaskGroup, loaded: Loaded) -> None:
+        """Recipients here whose time has come."""
+        try:
+            left, tried = await self._local.deliver(loaded)
+        finally:
+            self._lanes.end(loaded.job.lane)
+        self._begin(group)
+        if left.job.recipients:
+            addresses = {row.recipient: parse_address(row.recipient) for row in left.job.recipients}
+            await self._finish(left, tried, addresses)
 
     async def _attempt(
         self, group: asyncio.TaskGroup, loaded: Loaded
@@ -239,6 +256,7 @@ class Outbound:
             way=way,
             again=any(row.attempts for row in job.recipients),
             wishes={addresses[row.recipient]: row.wish for row in job.recipients},
+            tls=job.outgoing.tls,
             envid=job.outgoing.envid,
             ret=job.outgoing.ret,
         )

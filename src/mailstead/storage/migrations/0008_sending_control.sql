@@ -11,8 +11,10 @@ CREATE TABLE stream (
     PRIMARY KEY (organisation, name)
 ) @clustered;
 
--- The stream that a message belongs to, and the domain of its signed return paths; empty: none.
+-- The stream that a message belongs to, the domain of its signed return paths, and what was said of
+-- a release in the future (RFC 4865); empty: none.
 ALTER TABLE outgoing ADD COLUMN stream TEXT NOT NULL DEFAULT '';
+ALTER TABLE outgoing ADD COLUMN release TEXT NOT NULL DEFAULT '';
 ALTER TABLE outgoing ADD COLUMN return_domain TEXT NOT NULL DEFAULT '';
 
 -- The source that a recipient's mail leaves from, and when it is given up; empty: as usual.

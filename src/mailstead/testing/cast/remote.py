@@ -73,6 +73,7 @@ class Received(msgspec.Struct, frozen=True):
     tls: str
     login: str = ""
     wishes: tuple[str, ...] = ()  # NOTIFY of each recipient
+    require_tls: bool = False
 
 
 class Remote:
@@ -115,6 +116,7 @@ class _Session:
     def forget(self) -> None:
         """No transaction."""
         self.reverse_path: Address | None = None
+        self.require_tls = False
         self.recipients: list[Address] = []
         self.wishes: list[str] = []
         self.content: list[bytes] = []
@@ -169,9 +171,9 @@ class _Session:
         match event:
             case Helo():
                 return self.engine.ehlo_reply()
-            case Mail(reverse_path):
+            case Mail(reverse_path, require_tls=require_tls):
                 self.forget()
-                self.reverse_path = reverse_path
+                self.reverse_path, self.require_tls = reverse_path, require_tls
                 return self.script.mail(reverse_path)
             case Rcpt(recipient, wish):
                 return self.take(recipient, wish)
@@ -212,6 +214,7 @@ class _Session:
                     self.stream.tls,
                     self.login,
                     tuple(self.wishes),
+                    self.require_tls,
                 )
             )
         self.forget()
