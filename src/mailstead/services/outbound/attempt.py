@@ -4,7 +4,7 @@ The next host is asked after a failure to connect, a refusing greeting or EHLO, 
 final dot, and a 4yz to MAIL, RCPT or DATA. It is not asked after a 5yz to them, after words about
 rates and blocks (`slow`), and when the outcome is unknown. Opportunistic TLS that fails (RFC 7435):
 other hosts first, then the same one in clear from the second attempt on; where a policy demands TLS
-(demand), never in clear.
+(demand), never in clear. Addresses that did not answer lately (hosts) are asked after all others.
 Holds: never raises for what peers or the network do; a recipient gets exactly one outcome.
 """
 
@@ -32,6 +32,7 @@ from mailstead.services.outbound.asking import answer
 from mailstead.services.outbound.classify import crowded, slows
 from mailstead.services.outbound.connect import Connection, Dialer, Pieces, Target, Trouble
 from mailstead.services.outbound.demand import ANYHOW, Demand, NextHop, Unusable, Wanted
+from mailstead.services.outbound.hosts import Remembered, family_of
 from mailstead.services.outbound.pool import Key, Pool
 from mailstead.services.outbound.retry import Deferred, Failed, Outcome, Relayed
 from mailstead.services.outbound.route import Hosts, Lookup, MxHost, Security, Way
@@ -102,6 +103,7 @@ class _Run:
         self.waiting: dict[Address, Deferred] = {}  # said no for now by a host asked before
         self.pending = list(errand.recipients)
         self.last = Deferred(Reply(451, "4.4.1", "No host could be tried"))
+        self.passed_over: list[HostTried] = []
         self.tried: list[HostTried] = []
         self.spoken: set[str] = set()  # addresses that a session was with
         self.route = errand.way.name
@@ -127,20 +129,39 @@ class _Run:
         await self._try_all(found)
 
     async def _try_all(self, found: Hosts) -> None:
+        dead: list[_Dead] = []
         without_tls: list[tuple[Target, Demand]] = []
         for host in found.hosts:
             demand = None if self._enough() else await self._demand(found, host)
-            # A connection that lay ready may have been to one of these.
             for target in _targets(host, found.port) if demand else ():
                 assert demand is not None
-                fresh = target.address not in self.spoken
-                if fresh and not self._enough() and await self._try(target, demand):
+                if self._enough():
+                    break
+                if remembered := self.dialer.dead(target):
+                    dead.append(_Dead(target, demand, remembered))
+                elif await self._try_fresh(target, demand):
                     without_tls.append((target, demand))
+        without_tls += await self._try_dead(dead)
         opportunistic = self.errand.way.security is Security.OPPORTUNISTIC
         if self.errand.again and opportunistic and not self.errand.way.login:
             for target, demand in without_tls:
                 if not self._enough():
                     await self._try(target, demand, clear=True)
+
+    async def _try_dead(self, dead: list["_Dead"]) -> list[tuple[Target, Demand]]:
+        """Those that did not answer lately, because nobody else took it; which lacked but TLS."""
+        without_tls = []
+        for one in sorted(dead, key=lambda one: not one.remembered.family):
+            if self._enough():
+                if self.addresses < ADDRESSES_LIMIT:  # else it is not them but the limit
+                    self.passed_over.append(_passed_over(one))
+            elif await self._try_fresh(one.target, one.demand):
+                without_tls.append((one.target, one.demand))
+        return without_tls
+
+    async def _try_fresh(self, target: Target, demand: Demand) -> bool:
+        """Try it, unless a connection that lay ready was to it."""
+        return target.address not in self.spoken and await self._try(target, demand)
 
     async def _demand(self, found: Hosts, host: MxHost) -> Demand | None:
         """What TLS the host has to give; None if it must not be used."""
@@ -304,7 +325,22 @@ class _Run:
         if self.refusal and not self.hopeful:
             last = Failed(self.refusal)
         left = {one: self.waiting.get(one, last) for one in self.pending}
-        return Attempt(self.settled | left, tuple(self.tried), self.route, self.slow)
+        hosts = (*self.passed_over, *self.tried)
+        return Attempt(self.settled | left, hosts, self.route, self.slow)
+
+
+class _Dead(msgspec.Struct, frozen=True):
+    target: Target
+    demand: Demand
+    remembered: Remembered
+
+
+def _passed_over(dead: _Dead) -> HostTried:
+    remembered = dead.remembered
+    whom = f"{family_of(dead.target.address)} did" if remembered.family else "did"
+    at = f"{remembered.since:%H:%M} UTC"
+    said = f"passed over: {whom} not answer at {at} ({remembered.said})"
+    return _host_tried(dead.target, "connect", said, "")
 
 
 _NEVER = ("5.7.10", "5.7.30")  # our own words for RFC 8689 section 4.2.1

@@ -35,6 +35,7 @@ from mailstead.protocol.smtp.client import (
 )
 from mailstead.protocol.smtp.replies import CONNECTION_LOST, ReplyReader
 from mailstead.services.outbound.demand import ANYHOW, Demand
+from mailstead.services.outbound.hosts import DeadHosts, Remembered
 from mailstead.services.outbound.route import Security, Way
 
 T = TypeVar("T")
@@ -215,6 +216,11 @@ class Dialer:
         self._network, self._clock, self._hostname = world.network, world.clock, hostname
         self._opportunistic = opportunistic or opportunistic_context()
         self._verifying = verifying or verifying_context()
+        self._dead = DeadHosts()
+
+    def dead(self, target: Target) -> Remembered | None:
+        """Why to ask others before this address, or None."""
+        return self._dead.find(target.address, self._clock.now())
 
     async def dial(
         self, target: Target, way: Way, demand: Demand = ANYHOW, clear: bool = False
@@ -238,10 +244,16 @@ class Dialer:
             async with asyncio.timeout(CONNECT_TIMEOUT.total_seconds()):
                 stream = await self._network.connect(target.address, target.port)
         except TimeoutError:
-            return _no_connection(target, "no answer to the connection")
+            return self._no_connection(target, "no answer to the connection")
         except OSError as error:
-            return _no_connection(target, error.strerror or str(error))
+            return self._no_connection(target, error.strerror or str(error))
+        self._dead.answered(target.address)
         return Connection(stream, target)
+
+    def _no_connection(self, target: Target, said: str) -> Trouble:
+        self._dead.failed(target.address, said, self._clock.now())
+        text = f"No connection to {target.host} [{target.address}]: {said}"
+        return Trouble("connect", Reply(451, "4.4.1", text), said)
 
     async def _set_up(
         self, connection: Connection, way: Way, demand: Demand, clear: bool
@@ -345,11 +357,6 @@ def _server_name(host: str, verified: bool) -> str | None:
         return None if host.startswith("[") else parse_domain(host)
     except ValueError:
         return None
-
-
-def _no_connection(target: Target, said: str) -> Trouble:
-    text = f"No connection to {target.host} [{target.address}]: {said}"
-    return Trouble("connect", Reply(451, "4.4.1", text), said)
 
 
 def _tls_trouble(said: str, result: Result | None = None) -> Trouble:
