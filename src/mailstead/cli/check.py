@@ -11,6 +11,7 @@ import msgspec
 from mailstead.cli.health import health
 from mailstead.cli.outgoing import outgoing
 from mailstead.cli.printing import for_operators, show
+from mailstead.cli.provider import provider
 from mailstead.cli.returned import bounce, reply
 from mailstead.model.address import parse_address
 from mailstead.server.certificates import context_from_files
@@ -48,6 +49,7 @@ check.add_command(outgoing)
 check.add_command(health)
 check.add_command(reply)
 check.add_command(bounce)
+check.add_command(provider)
 
 
 @check.command("config")

@@ -399,6 +399,18 @@ def test_552_for_too_many_recipients_is_not_final(tell) -> None:
     tell(story)
 
 
+def test_a_connection_carries_what_the_provider_is_known_to_take(tell) -> None:
+    async def story(stage) -> None:
+        stage.mx("example.net", (10, "mta5.am0.yahoodns.net", "192.0.2.1"))
+        remote = stage.listen("192.0.2.1", sink())
+        for number in range(45):
+            await stage.enqueue(f"user{number}@example.net")
+        await stage.sleep(seconds=30)
+        assert (len(remote.received), remote.sessions) == (45, 3)
+
+    tell(story, lane_connections=1)
+
+
 # ---------------------------------------------------------------------- T4: what the DNS says
 
 

@@ -33,7 +33,7 @@ from mailstead.services.outbound.classify import crowded, slows
 from mailstead.services.outbound.connect import Connection, Dialer, Pieces, Target, Trouble
 from mailstead.services.outbound.demand import ANYHOW, Demand, NextHop, Unusable, Wanted
 from mailstead.services.outbound.hosts import Remembered, family_of
-from mailstead.services.outbound.pool import Key, Pool
+from mailstead.services.outbound.pool import Key, Pool, messages_limit
 from mailstead.services.outbound.retry import Deferred, Failed, Outcome, Relayed
 from mailstead.services.outbound.route import Hosts, Lookup, MxHost, Security, Way
 from mailstead.services.outbound.tls_policy import TlsPolicies
@@ -305,8 +305,11 @@ class _Run:
         return bool(crowded) and len(crowded) < len(outcomes) and self._may_go_on(connection)
 
     def _may_go_on(self, connection: Connection) -> bool:
-        limit = connection.capabilities.mail_limit
-        return connection.open and not self.stopped and not 0 < limit <= connection.messages
+        return (
+            connection.open
+            and not self.stopped
+            and connection.messages < messages_limit(connection)
+        )
 
     def _settle_all(self, reply: Reply) -> None:
         outcome: Outcome = Failed(reply) if reply.permanent else Deferred(reply)

@@ -8,10 +8,10 @@ import asyncio
 from collections import OrderedDict, deque
 
 from mailstead.services.outbound.connect import Connection
+from mailstead.services.outbound.providers import profile_of_host
 
 IDLE_TIME = 5.0  # seconds
 IDLE_LIMIT = 50  # connections
-MESSAGES_LIMIT = 100  # over one connection; then another host may have its turn
 
 Key = tuple[str, str]  # name of the way, and endpoint or lane
 
@@ -33,10 +33,9 @@ class Pool:
 
     async def give(self, key: Key, connection: Connection) -> None:
         """Keep the connection for the next message, unless it has done enough."""
-        limit = min(MESSAGES_LIMIT, connection.capabilities.mail_limit or MESSAGES_LIMIT)
         if not connection.open:
             await connection.close()
-        elif connection.messages >= limit or self._count >= IDLE_LIMIT:
+        elif connection.messages >= messages_limit(connection) or self._count >= IDLE_LIMIT:
             await connection.quit()
         else:
             connection.until = asyncio.get_running_loop().time() + IDLE_TIME
@@ -74,3 +73,9 @@ class Pool:
             del self._idle[key]
         self._count -= 1
         return connection
+
+
+def messages_limit(connection: Connection) -> int:
+    """How many messages go over one connection: what it says itself (RFC 9422), or is known for."""
+    known = profile_of_host(connection.target.host).limits.messages_a_connection
+    return min(known, connection.capabilities.mail_limit or known)
