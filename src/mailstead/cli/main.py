@@ -28,6 +28,7 @@ COMMANDS = {
     "domain": "Domains whose mail is ours.",
     "account": "People and programs with mailboxes.",
     "alias": "Addresses that lead to others.",
+    "relay": "Domains whose mail we take for another server.",
     "queue": "Mail that waits to leave.",
     "suppression": "Addresses that mail does not go to any more.",
     "top": "What the server does right now.",

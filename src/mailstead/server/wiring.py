@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from mailstead.model.address import Domain
+from mailstead.model.address import Address, Domain
 from mailstead.model.errors import Refusal
 from mailstead.model.world import Clock, Network, World
 from mailstead.net.bus import ClosableBus, DatagramBus, JoinedBus, machine_of
@@ -26,6 +26,7 @@ from mailstead.server.config import Config, Dns, parse_endpoint
 from mailstead.services import doorkeeper as doorkeeping
 from mailstead.services.accounts import Accounts
 from mailstead.services.delivery.recipients import Catch
+from mailstead.services.delivery.relaying import Relays, Standing
 from mailstead.services.doorkeeper import Doorkeeper
 from mailstead.services.housekeeping import Housekeeping
 from mailstead.services.inbound.visit import Site
@@ -49,6 +50,7 @@ from mailstead.storage.office import Office, OnlyNode
 from mailstead.storage.packbucket import open_bucket
 from mailstead.storage.packfile import PackFolder, Packs
 from mailstead.storage.packs import PACKS
+from mailstead.storage.relays import RelayDomain
 from mailstead.storage.sqlite import SqliteStore
 from mailstead.storage.store import Store
 
@@ -101,6 +103,7 @@ def build(
         watch=watch,
         accounts=accounts,
         signing=Signing(told, world.clock),
+        relays=Relays(told, _cannot_ask),
         return_paths=ReturnPaths(told, world.random),
         doorkeeper=doorkeeper,
         budget=budget,
@@ -108,15 +111,6 @@ def build(
         meter=meter,
     )
     mailboxes = Mailboxes(told, world, watch, config.folder, budget)
-    imap = ImapSite(
-        hostname=config.hostname,
-        size_limit=config.limits.message_size,
-        world=world,
-        watch=watch,
-        accounts=accounts,
-        mailboxes=mailboxes,
-        doorkeeper=doorkeeper,
-    )
     return House(
         config=config,
         world=world,
@@ -131,10 +125,26 @@ def build(
         housekeeping=Housekeeping(told, world.clock, watch),
         packing=Packing(store, world.clock, world.offload, packs),
         site=site,
-        imap=imap,
+        imap=_imap_site(site, mailboxes),
         office=office or OnlyNode(),
         packs=packs,
     )
+
+
+def _imap_site(site: Site, mailboxes: Mailboxes) -> ImapSite:
+    return ImapSite(
+        hostname=site.hostname,
+        size_limit=site.size_limit,
+        world=site.world,
+        watch=site.watch,
+        accounts=site.accounts,
+        mailboxes=mailboxes,
+        doorkeeper=site.doorkeeper,
+    )
+
+
+async def _cannot_ask(domain: RelayDomain, address: Address) -> Standing:
+    return Standing.UNSURE
 
 
 def at_the_door(config: Config) -> doorkeeping.Settings:

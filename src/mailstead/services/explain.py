@@ -152,6 +152,7 @@ _RULES = {
     "elsewhere": "is in a domain that is not ours",
     "srs": "is the return path of a message that we forwarded; it leads back to the sender",
     "relay_from": "is in a domain that is not ours; this network may relay (relay_from)",
+    "relay": "is in a domain that we relay for; its mail goes on to that domain's own server",
     "caught": "is elsewhere, and this server lets nothing leave the machine",
 }
 

@@ -294,11 +294,22 @@ def set_catch_all(tx: Tx, name: Domain, target: Address | None) -> None:
     domain = get_domain(tx, name)
     if target is not None:
         get_account(tx, str(target))
+        _check_not_split(tx, name)
     tx.run(
         "UPDATE domain SET catch_all = :target WHERE id = :id",
         target=None if target is None else str(target).casefold(),
         id=domain.id,
     )
+
+
+def _check_not_split(tx: Tx, name: Domain) -> None:
+    """A catch-all would take what the domain's other server is to get (storage.relays)."""
+    if tx.value("SELECT 1 FROM relay_domain WHERE name = :name", name=name):
+        raise Refusal(
+            f"addresses of {name} that do not exist here go on to another server, so it cannot"
+            f" have a catch-all: mailstead relay show {name}",
+            "INUSE",
+        )
 
 
 def list_domains(tx: Tx) -> list[HostedDomain]:

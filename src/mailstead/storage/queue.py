@@ -317,6 +317,22 @@ def make_due(tx: Tx, ids: Sequence[QueueId]) -> None:
     )
 
 
+def waiting_in(tx: Tx, lane: str, whatever: bool, limit: int) -> list[QueueId]:
+    """Recipients of the lane that were tried and are not due yet, because no server was there.
+
+    With `whatever`, those that the server put off itself, too.
+    """
+    why = "" if whatever else " AND (last_reply LIKE '421%' OR last_reply LIKE '451 4.4.%')"
+    rows = tx.rows(
+        "SELECT id FROM queue WHERE lane = :lane AND due > :now AND lease IS NULL AND hold = 0"
+        f" AND attempts > 0{why} ORDER BY due LIMIT :limit",
+        lane=lane,
+        now=to_micros(tx.now),
+        limit=limit,
+    )
+    return [row[0] for row in rows]
+
+
 def set_hold(tx: Tx, ids: Sequence[QueueId], hold: bool) -> None:
     """Keep these back, or let them go on."""
     tx.many(

@@ -3,7 +3,7 @@
 Each account gets the message once, however many of the recipients lead to it.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -130,16 +130,17 @@ def _enqueue(message: Message, recipients: list[Found], now: datetime, key: byte
 
     Whether a forwarded message came from who it says is not known yet (no backscatter).
     """
-    groups: dict[tuple[str, bool], dict[Address, Wish]] = {}
+    groups: dict[tuple[str, bool], dict[Address, QueuedRecipient]] = {}
     for found in recipients:
         path = _return_path(message, found, now, key) if found.elsewhere else None
-        group = groups.setdefault((str(path or ""), not found.forwarded), {})
-        group |= dict.fromkeys(found.elsewhere, NO_WISH if found.forwarded else found.wish)
+        group = groups.setdefault((str(path or ""), not found.passed_on), {})
+        wish = NO_WISH if found.passed_on else found.wish
+        group |= {one: queued(one, now, wish, found.days) for one in found.elsewhere}
     return [
         Enqueue(
             header=message.header,
             reverse_path=path,
-            recipients=tuple(queued(address, now, wish) for address, wish in addresses.items()),
+            recipients=tuple(addresses.values()),
             account=message.sender,
             body_type=message.body_type,
             smtputf8=message.smtputf8,
@@ -186,6 +187,7 @@ def _return_path(message: Message, found: Found, now: datetime, key: bytes) -> A
     return srs.rewrite(sender, found.address.domain, key, now) or sender
 
 
-def queued(address: Address, due: datetime, wish: Wish = NO_WISH) -> QueuedRecipient:
-    """The recipient as it waits; its lane is its domain."""
-    return QueuedRecipient(str(address), "smtp", address.domain, due, wish=wish)
+def queued(address: Address, due: datetime, wish: Wish = NO_WISH, days: int = 0) -> QueuedRecipient:
+    """The recipient as it waits, so many days if it is said; its lane is its domain."""
+    expires = due + timedelta(days=days) if days else None
+    return QueuedRecipient(str(address), "smtp", address.domain, due, wish=wish, expires=expires)

@@ -16,8 +16,8 @@ from mailstead.model.reply import Reply
 from mailstead.protocol.smtp import replies
 from mailstead.services.delivery import srs
 from mailstead.services.return_path import PURPOSE
-from mailstead.storage import accounts, secrets
-from mailstead.storage.accounts import Elsewhere, ToAccount, ToTargets
+from mailstead.storage import accounts, relays, secrets
+from mailstead.storage.accounts import Elsewhere, ToAccount, ToNobody, ToTargets
 from mailstead.storage.store import Tx
 
 DEPTH_LIMIT = 10  # aliases that lead to aliases
@@ -35,6 +35,7 @@ class Found(msgspec.Struct, frozen=True):
     accounts: tuple[ToAccount, ...] = ()
     elsewhere: tuple[Address, ...] = ()
     wish: Wish = NO_WISH
+    days: int = 0  # that it may wait; 0: as usual
 
     @property
     def forwarded(self) -> bool:
@@ -42,9 +43,14 @@ class Found(msgspec.Struct, frozen=True):
         return self.rule == "alias"
 
     @property
+    def passed_on(self) -> bool:
+        """None of ours sends it, so nobody is told of failures (no backscatter)."""
+        return self.forwarded or self.rule == "relay"
+
+    @property
     def leaves(self) -> bool:
         """It is itself elsewhere, and one of ours sends to it."""
-        return self.elsewhere == (self.address,)
+        return self.elsewhere == (self.address,) and self.rule != "relay"
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -162,8 +168,16 @@ def _follow(
         found = accounts.find_destination(tx, target)
         if isinstance(found, ToAccount):
             mailboxes[found.account] = found
-        elif isinstance(found, Elsewhere):
+        elif isinstance(found, Elsewhere) or _is_relayed(tx, found, target):
             elsewhere[target] = None
         elif isinstance(found, ToTargets):
             further.extend(found.targets)
     return further
+
+
+def _is_relayed(tx: Tx, found: accounts.Destination, target: Address) -> bool:
+    """Whether the address is of a split domain, and may exist on its other server."""
+    if not isinstance(found, ToNobody):
+        return False
+    relayed = relays.find_recipient(tx, target)
+    return relayed is not None and (relayed.listed or relayed.domain.recipients == "call")

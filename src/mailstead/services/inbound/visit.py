@@ -30,6 +30,7 @@ from mailstead.services.accounts import Accounts, Login
 from mailstead.services.delivery import recipients, success
 from mailstead.services.delivery.plan import Message, compose_plan, mailboxes_of
 from mailstead.services.delivery.recipients import Catch, Found, NotHere
+from mailstead.services.delivery.relaying import Relays
 from mailstead.services.doorkeeper import Doorkeeper
 from mailstead.services.inbound.trace import Hop, goes_in_circles, received, with_protocol
 from mailstead.services.limits import UNKNOWN_LIMIT, UNKNOWN_RATE, unit_of
@@ -68,6 +69,7 @@ class Site(msgspec.Struct, frozen=True):
     watch: Watch
     accounts: Accounts
     signing: Signing
+    relays: Relays
     return_paths: ReturnPaths
     doorkeeper: Doorkeeper
     budget: Budget
@@ -122,6 +124,9 @@ class Visit:
         if self._has_harvested():
             return replies.TOO_MANY_UNKNOWN
         found = await self.site.store.look_up(lambda tx: self._find(tx, recipient))
+        if found in _NOBODY_HERE:
+            sender = self.login.organisation if self.login else None
+            found = await self.site.relays.find(recipient, sender) or found
         if isinstance(found, Found) and found.leaves:  # a look-up of its own: each is one trip
             leaving = found
             found = await self.site.store.look_up(lambda tx: _unless_suppressed(tx, leaving))
@@ -334,6 +339,12 @@ class Visit:
         return self.site.world.clock.now()
 
 
+# What is said of an address that leads nowhere here; it may belong to a domain we relay for.
+_NOBODY_HERE = (
+    replies.UNKNOWN_RECIPIENT,
+    replies.RELAY_DENIED,
+    replies.RELAY_SENDER_DENIED,
+)
 _SUPPRESSED = "Your organisation does not write to this address any more"
 
 

@@ -10,33 +10,42 @@ import msgspec
 from mailstead.model.envelope import BodyType
 from mailstead.model.errors import TemporaryFailure
 from mailstead.protocol.smtp.client import MessageFacts
-from mailstead.storage import blobs, queue
+from mailstead.storage import blobs, queue, relays
 from mailstead.storage.packfile import DamagedBody, NotHere
 from mailstead.storage.plan import StoredBody
 from mailstead.storage.queue import Job, Outgoing
+from mailstead.storage.relays import RelayDomain
 from mailstead.storage.store import Store, Tx
 
 PREFETCH_LIMIT = 64 * 1024  # octets of a body that are read together with its header
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A job with its message's header, and its body if that is small."""
+    """A job with its message's header, its body if that is small, and who we relay it for."""
 
     job: Job
     header: bytes
     body: bytes | None
+    relay: RelayDomain | None = None
 
 
 def load(tx: Tx, jobs: Sequence[Job]) -> list[Loaded]:
     """All that is needed to begin with these jobs, in one read; not those dropped meanwhile."""
-    return [loaded for job in jobs if (loaded := _load(tx, job))]
+    domains = {_domain(job) for job in jobs}
+    relayed = relays.find_all(tx, domains) if domains else {}
+    return [loaded for job in jobs if (loaded := _load(tx, job, relayed.get(_domain(job))))]
 
 
-def _load(tx: Tx, job: Job) -> Loaded | None:
+def _domain(job: Job) -> str:
+    """Where its recipients are."""
+    return job.recipients[0].recipient.rpartition("@")[2]
+
+
+def _load(tx: Tx, job: Job, relay: RelayDomain | None) -> Loaded | None:
     header = queue.find_header(tx, job.outgoing.id)
     if header is None:
         return None
-    return Loaded(job, header, _small_body(tx, job.outgoing.body))
+    return Loaded(job, header, _small_body(tx, job.outgoing.body), relay)
 
 
 def _small_body(tx: Tx, stored: StoredBody) -> bytes | None:

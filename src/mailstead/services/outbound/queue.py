@@ -35,6 +35,7 @@ from mailstead.services.outbound.local import Local
 from mailstead.services.outbound.octets import Loaded, facts_of, load, pieces
 from mailstead.services.outbound.pool import Pool
 from mailstead.services.outbound.record import events_of
+from mailstead.services.outbound.relaying import Flushing, patient, relay_way
 from mailstead.services.outbound.retry import Failed
 from mailstead.services.outbound.route import Smarthost, choose_way, find_hosts
 from mailstead.services.outbound.targets import Targets, parse_networks
@@ -99,6 +100,7 @@ class Outbound:
         self._local = Local(store, world, watch, settings.hostname, settings.catch)
         self._lanes = Lanes(settings.connections, settings.lane_connections)
         self._pool = Pool()
+        self._flushing = Flushing(store, world.clock, watch)
         self._wake = asyncio.Event()
         self._held: set[QueueId] = set()  # rows whose lease is ours
         self._tasks: set[asyncio.Task[None]] = set()
@@ -242,6 +244,7 @@ class Outbound:
         domain = recipients[0].domain
         try:
             way = choose_way(domain, job.route, settings.routes, settings.smarthost)
+            way = way if job.route else relay_way(loaded.relay, way)
         except ValueError as error:
             wrong = Failed(Reply(550, "5.4.4", f"The route is wrong: {error}"))
             return Attempt(dict.fromkeys(recipients, wrong))
@@ -262,6 +265,7 @@ class Outbound:
         )
         world = self._world
         hosts = find_hosts(domain, way, settings.hostname, self._targets, world.random)
+        hosts = patient(hosts) if loaded.relay else hosts
         return await attempt(
             errand, hosts, world.resolver, self._dialer, self._pool, self._policies
         )
@@ -272,6 +276,7 @@ class Outbound:
         now = self._world.clock.now()
         for event in events_of(loaded, addresses, tried, now, self._world.random):
             await self._record(event)
+        await self._flushing.notice(loaded, tried)
 
     async def _record(self, event: Event) -> None:
         """Write down what came of it; a DSN that cannot be made must not keep it from that."""

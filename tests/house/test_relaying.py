@@ -1,0 +1,244 @@
+"""Relay domains: as their backup, as their gateway, as their other half (capabilities A3.4)."""
+
+import pytest
+
+from mailstead.model.address import parse_address, parse_domain
+from mailstead.model.entries import Attempted, Notified
+from mailstead.model.errors import Refusal
+from mailstead.model.reply import Reply
+from mailstead.storage import accounts, queue, relays
+from mailstead.storage.queue import Filter
+from mailstead.storage.relays import RelayDomain
+from mailstead.storage.store import Tx
+from mailstead.testing.cast.refuser import refuser
+from mailstead.testing.cast.remote import Remote
+from mailstead.testing.cast.sink import sink
+from mailstead.testing.house import SimulatedHouse, SimulatedWorld
+
+ALICE, BOB, CAROL = "alice@example.org", "bob@example.net", "carol@example.com"
+PRIMARY = "198.51.100.1"
+
+
+async def relay(
+    house: SimulatedHouse,
+    *listed: str,
+    domain: str = "example.net",
+    host: str = "",
+    transport: str = "smtp",
+    recipients: str = "list",
+    days: int = 14,
+) -> None:
+    """Let the house relay for the domain."""
+
+    def work(tx: Tx) -> None:
+        name, owner = parse_domain(domain), accounts.first_organisation(tx)
+        assert owner is not None
+        relays.add(tx, RelayDomain(name, owner, host, transport, recipients, days, tx.now))
+        relays.add_recipients(tx, name, listed)
+
+    await house.house.store.write(work)
+
+
+async def backup(world: SimulatedWorld, *listed: str) -> SimulatedHouse:
+    """We are MX 20 of example.net; its primary is not there yet."""
+    house = await world.house("example.org", ["alice"])
+    world.zone["MX", "example.net"] = ["10 primary.example.net", "20 mx.example.org"]
+    world.zone["A", "primary.example.net"] = PRIMARY
+    await relay(house, *listed)
+    return house
+
+
+def outcomes(house: SimulatedHouse) -> list[str]:
+    return [entry.outcome for _, entry in house.told if isinstance(entry, Attempted)]
+
+
+async def waiting(house: SimulatedHouse) -> list[queue.Waiting]:
+    found = await house.house.store.read(lambda tx: queue.find(tx, Filter(), 1000))
+    return [row for row, _ in found]
+
+
+# ---------------------------------------------------------------------- backup
+
+
+@pytest.mark.rfc("5321 section 5.1")
+async def test_t5_the_primary_is_down_then_back(world: SimulatedWorld) -> None:
+    """Unknown is refused at RCPT, known is held, and flushed when the primary returns."""
+    house = await backup(world, "bob", "dave")
+    unknown = await house.receive(CAROL, to="nobody@example.net")
+    assert (unknown.code, unknown.enhanced) == (550, "5.1.1")
+    for number in range(20):
+        assert (await house.receive(CAROL, to=BOB, subject=str(number))).ok
+    await world.sleep(days=3)
+    assert set(outcomes(house)) == {"deferred"}
+    primary = sink()
+    world.network.listen(PRIMARY, 25, primary.serve)
+    assert (await house.receive(CAROL, to="dave@example.net")).ok
+    await world.sleep(seconds=30)  # the others would have waited for hours
+    assert len(primary.received) == 21
+    assert {one.reverse_path for one in primary.received} == {parse_address(CAROL)}
+    assert await waiting(house) == []
+
+
+async def test_it_waits_as_long_as_was_said(world: SimulatedWorld) -> None:
+    house = await backup(world, "bob")
+    before = world.clock.now()
+    await house.receive(CAROL, to=BOB)
+    (row,) = await waiting(house)
+    assert row.expires is not None
+    assert round((row.expires - before).total_seconds()) == 14 * 86400
+
+
+async def test_what_the_primary_puts_off_is_not_flushed(world: SimulatedWorld) -> None:
+    """Its mailbox is full, and that others get their mail says nothing about it."""
+    house = await backup(world, "bob", "dave")
+    full = Reply(452, "4.2.2", "Mailbox full")
+    world.network.listen(PRIMARY, 25, refuser([BOB], full).serve)
+    await house.receive(CAROL, to=BOB)
+    await world.sleep(hours=2)
+    tried = len(outcomes(house))
+    for _ in range(5):
+        await house.receive(CAROL, to="dave@example.net")
+        await world.sleep(minutes=2)
+    assert len(outcomes(house)) <= tried + 5 + 1  # one by its own schedule
+
+
+async def test_roles_always_go_to_the_primary(world: SimulatedWorld) -> None:
+    house = await backup(world)
+    primary = sink()
+    world.network.listen(PRIMARY, 25, primary.serve)
+    for role in ("postmaster", "Abuse"):
+        assert (await house.receive(CAROL, to=f"{role}@example.net")).ok
+    await world.sleep(minutes=1)
+    assert [str(one.recipients[0]) for one in primary.received] == [
+        "postmaster@example.net",
+        "Abuse@example.net",
+    ]
+    assert await house.mailbox(ALICE) == []
+
+
+async def test_names_are_compared_folded_and_take_their_tags(world: SimulatedWorld) -> None:
+    house = await backup(world, "Bob")
+    codes = [
+        (await house.receive(CAROL, to=f"{name}@example.net")).code
+        for name in ("BOB", "bob+lists", "bobby", "+bob")
+    ]
+    assert codes == [250, 250, 550, 550]
+
+
+async def test_no_backscatter(world: SimulatedWorld) -> None:
+    """What the primary refuses after all is told to nobody, and suppresses nobody."""
+    house = await backup(world, "bob")
+    world.network.listen(PRIMARY, 25, refuser([BOB]).serve)
+    assert (await house.receive(ALICE, to=BOB)).ok  # somebody claims to be alice
+    await world.sleep(minutes=1)
+    assert outcomes(house) == ["failed"]
+    assert await house.mailbox(ALICE) == []
+    assert not [entry for _, entry in house.told if isinstance(entry, Notified)]
+    assert (await house.submit(ALICE, to=BOB)).ok
+
+
+async def test_a_dns_that_knows_no_primary_keeps_mail_waiting(world: SimulatedWorld) -> None:
+    """Somebody took the primary's MX away: nothing is lost, and its return is enough."""
+    house = await backup(world, "bob")
+    world.zone["MX", "example.net"] = "20 mx.example.org"
+    assert (await house.receive(CAROL, to=BOB)).ok
+    await world.sleep(minutes=1)
+    (row,) = await waiting(house)
+    assert row.last_reply.startswith("451 4.4.4 We relay for this domain")
+    world.zone["MX", "example.net"] = ["10 primary.example.net", "20 mx.example.org"]
+    primary = sink()
+    world.network.listen(PRIMARY, 25, primary.serve)
+    await world.sleep(hours=1)
+    assert len(primary.received) == 1
+
+
+# ---------------------------------------------------------------------- gateway
+
+
+async def test_a_named_host_counts_for_all_mail_and_at_once(world: SimulatedWorld) -> None:
+    """The MX is ours alone; the server behind it moves while mail waits for it."""
+    house = await world.house("example.org", ["alice"])
+    world.zone["MX", "example.net"] = "10 mx.example.org"
+    await relay(house, "bob", host="10.0.0.1:2525")
+    assert (await house.receive(CAROL, to=BOB)).ok
+    assert (await house.submit(ALICE, to=BOB)).ok
+    await world.sleep(minutes=1)
+    moved = sink()
+    world.network.listen("10.0.0.2", 25, moved.serve)
+
+    def move(tx: Tx) -> None:
+        old = relays.get(tx, "example.net")
+        values = (old.organisation, "10.0.0.2:25", "smtp", "list", 14, old.created)
+        relays.change(tx, RelayDomain(old.name, *values))
+
+    await house.house.store.write(move)
+    await world.sleep(hours=1)
+    assert sorted(str(one.reverse_path) for one in moved.received) == [ALICE, CAROL]
+
+
+async def test_who_is_not_named_is_refused_as_ever(world: SimulatedWorld) -> None:
+    house = await backup(world, "bob")
+    assert (await house.receive(CAROL, to="bob@sub.example.net")).enhanced == "5.7.1"
+
+
+# ---------------------------------------------------------------------- split
+
+
+async def split(world: SimulatedWorld, *listed: str) -> tuple[SimulatedHouse, Remote]:
+    """Half of example.org is here, the other half at the old server."""
+    house = await world.house("example.org", ["alice"], aliases={"all": ["alice", "old"]})
+    await relay(house, *listed, domain="example.org", host=f"{PRIMARY}:25")
+    old = sink()
+    world.network.listen(PRIMARY, 25, old.serve)
+    return house, old
+
+
+async def test_split_mail_from_outside(world: SimulatedWorld) -> None:
+    house, old = await split(world, "alice", "old")
+    for name in ("alice", "alice+tag", "old", "postmaster"):
+        assert (await house.receive(CAROL, to=f"{name}@example.org")).ok
+    assert (await house.receive(CAROL, to="nobody@example.org")).enhanced == "5.1.1"
+    await world.sleep(minutes=1)
+    assert len(await house.mailbox(ALICE)) == 3
+    assert [str(one.recipients[0]) for one in old.received] == ["old@example.org"]
+
+
+async def test_split_mail_of_our_own_people(world: SimulatedWorld) -> None:
+    """They hear of failures, as always."""
+    house, old = await split(world, "old", "gone")
+    old.script = refuser(["gone@example.org"]).script
+    assert (await house.submit(ALICE, to="nobody@example.org")).enhanced == "5.1.1"
+    assert (await house.submit(ALICE, to="old@example.org")).ok
+    assert (await house.submit(ALICE, to="gone@example.org")).ok
+    await world.sleep(minutes=1)
+    assert len(old.received) == 1
+    assert "gone@example.org" in (await house.newest(ALICE)).text
+
+
+async def test_split_aliases_reach_both_halves(world: SimulatedWorld) -> None:
+    house, old = await split(world, "old")
+    assert (await house.receive(CAROL, to="all@example.org")).ok
+    await world.sleep(minutes=1)
+    assert (len(await house.mailbox(ALICE)), len(old.received)) == (1, 1)
+
+
+async def test_who_is_shut_out_here_is_not_looked_for_there(world: SimulatedWorld) -> None:
+    house, _ = await split(world, "alice")
+    await house.house.store.write(lambda tx: accounts.set_active(tx, ALICE, False))
+    assert (await house.receive(CAROL, to=ALICE)).enhanced == "5.1.1"
+    assert (await house.receive(CAROL, to="alice+tag@example.org")).enhanced == "5.1.1"
+
+
+async def test_a_catch_all_and_a_split_exclude_each_other(world: SimulatedWorld) -> None:
+    house, _ = await split(world)
+    domain = parse_domain("example.org")
+    with pytest.raises(Refusal, match=r"mailstead relay show example\.org"):
+        await house.house.store.write(
+            lambda tx: accounts.set_catch_all(tx, domain, parse_address(ALICE))
+        )
+    await house.house.store.write(lambda tx: relays.remove(tx, domain))
+    await house.house.store.write(
+        lambda tx: accounts.set_catch_all(tx, domain, parse_address(ALICE))
+    )
+    with pytest.raises(Refusal, match=r"catch-all example\.org --none"):
+        await relay(house, domain="example.org")
