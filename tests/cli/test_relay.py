@@ -1,6 +1,13 @@
 """`mailstead relay`: by hand, and lists by file."""
 
 from collections.abc import Callable
+from datetime import timedelta
+
+from mailstead.cli.house import run_in_house
+from mailstead.server.config import load
+from mailstead.server.wiring import House
+from mailstead.storage import call_ahead
+from mailstead.storage.call_ahead import Said
 
 from .conftest import Shell
 
@@ -26,6 +33,20 @@ def test_added_changed_shown_and_removed(mailstead: Shell) -> None:
     gone = mailstead("relay", "show", NET)
     assert (gone.code, f"mailstead relay add {NET}" in gone.err) == (1, True)
     assert "No relay domains" in mailstead("relay", "list").out
+
+
+def test_a_server_that_takes_anybody_is_told(mailstead: Shell) -> None:
+    mailstead("relay", "add", NET, "--recipients", "call")
+    assert mailstead("relay", "show", NET, "--json").json()["domain"]["takes_anybody"] is None
+    assert "its server is asked" in mailstead("relay", "show", NET).out
+
+    async def learn(house: House) -> None:
+        until = house.world.clock.now() + timedelta(days=1)
+        said = Said(f"@{NET}", True, "", until)
+        await house.store.write(lambda tx: call_ahead.keep(tx, [said]))
+
+    run_in_house(load(mailstead.config), learn)
+    assert f"mailstead relay set {NET} --recipients list" in mailstead("relay", "show", NET).out
 
 
 def test_what_cannot_be_is_refused(mailstead: Shell) -> None:

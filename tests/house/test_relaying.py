@@ -1,19 +1,24 @@
 """Relay domains: as their backup, as their gateway, as their other half (capabilities A3.4)."""
 
+import asyncio
+
 import pytest
 
-from mailstead.model.address import parse_address, parse_domain
+from mailstead.model.address import Address, parse_address, parse_domain
 from mailstead.model.entries import Attempted, Notified
 from mailstead.model.errors import Refusal
 from mailstead.model.reply import Reply
-from mailstead.storage import accounts, queue, relays
+from mailstead.model.world import Stream
+from mailstead.protocol.smtp import replies
+from mailstead.storage import accounts, call_ahead, queue, relays
 from mailstead.storage.queue import Filter
 from mailstead.storage.relays import RelayDomain
 from mailstead.storage.store import Tx
 from mailstead.testing.cast.refuser import refuser
-from mailstead.testing.cast.remote import Remote
+from mailstead.testing.cast.remote import Remote, Script
 from mailstead.testing.cast.sink import sink
 from mailstead.testing.house import SimulatedHouse, SimulatedWorld
+from mailstead.testing.smtp import SmtpClient
 
 ALICE, BOB, CAROL = "alice@example.org", "bob@example.net", "carol@example.com"
 PRIMARY = "198.51.100.1"
@@ -242,3 +247,188 @@ async def test_a_catch_all_and_a_split_exclude_each_other(world: SimulatedWorld)
     )
     with pytest.raises(Refusal, match=r"catch-all example\.org --none"):
         await relay(house, domain="example.org")
+
+
+# ---------------------------------------------------------------------- asking the primary
+
+
+class Primary:
+    """The server of example.net, with these addresses ("*": all)."""
+
+    def __init__(self, world: SimulatedWorld, *names: str) -> None:
+        self.world, self.names = world, set(names)
+        self.asked: list[str] = []
+        self.answer = Reply(550, "5.1.1", "No such user")
+        self.remote = Remote(Script(rcpt=self.rcpt))
+        self.up()
+
+    def rcpt(self, recipient: Address) -> Reply:
+        """What it says."""
+        self.asked.append(recipient.local_part)
+        known = recipient.local_part in self.names or "*" in self.names
+        return replies.RECIPIENT_OK if known else self.answer
+
+    def up(self) -> None:
+        """It is there."""
+        self.world.network.listen(PRIMARY, 25, self.remote.serve)
+
+    def down(self) -> None:
+        """It is not."""
+        self.world.network.unlisten(PRIMARY, 25)
+
+
+async def calling(world: SimulatedWorld, *names: str) -> tuple[SimulatedHouse, Primary]:
+    house = await world.house("example.org", ["alice"])
+    world.zone["MX", "example.net"] = ["10 primary.example.net", "20 mx.example.org"]
+    world.zone["A", "primary.example.net"] = PRIMARY
+    await relay(house, recipients="call")
+    return house, Primary(world, *names)
+
+
+async def code(house: SimulatedHouse, name: str) -> int:
+    """The reply to RCPT, without a message."""
+    async with SmtpClient(house.world.network, house.address, 25) as client:
+        await client.command(f"MAIL FROM:<{CAROL}>")
+        return (await client.command(f"RCPT TO:<{name}@example.net>")).code
+
+
+async def test_the_primary_is_asked_once(world: SimulatedWorld) -> None:
+    house, primary = await calling(world, "bob")
+    assert [await code(house, name) for name in ("bob", "nobody", "BOB", "nobody")] == [
+        250,
+        550,
+        250,
+        550,
+    ]
+    asked = [name for name in primary.asked if not name.startswith("x")]
+    assert (asked, len(primary.asked)) == (["bob", "nobody"], 3)  # and one that nobody has
+    assert primary.remote.received == []
+
+
+async def test_answers_grow_old(world: SimulatedWorld) -> None:
+    """A new address works after an hour, one that is gone is refused after a day."""
+    house, primary = await calling(world, "bob")
+    assert [await code(house, name) for name in ("bob", "dave")] == [250, 550]
+    primary.names = {"dave"}
+    await world.sleep(minutes=59)
+    assert [await code(house, name) for name in ("bob", "dave")] == [250, 550]
+    await world.sleep(minutes=2)
+    assert [await code(house, name) for name in ("bob", "dave")] == [250, 250]
+    await world.sleep(hours=23)
+    assert [await code(house, name) for name in ("bob", "dave")] == [550, 250]
+
+
+async def test_while_the_primary_is_down_who_was_known_is_taken(world: SimulatedWorld) -> None:
+    house, primary = await calling(world, "bob")
+    assert await code(house, "bob") == 250
+    primary.down()
+    await world.sleep(days=29)
+    assert [await code(house, name) for name in ("bob", "never-seen")] == [250, 451]
+    await world.sleep(days=3)
+    assert await code(house, "bob") == 451
+    assert await code(house, "postmaster") == 250
+    primary.up()
+    await world.sleep(minutes=2)
+    assert [await code(house, name) for name in ("bob", "never-seen")] == [250, 550]
+
+
+async def test_what_is_known_outlives_a_restart(world: SimulatedWorld) -> None:
+    house, primary = await calling(world, "bob")
+    assert [await code(house, name) for name in ("bob", "nobody")] == [250, 550]
+    primary.down()
+    await house.stop()
+    await house.start()
+    assert [await code(house, name) for name in ("bob", "nobody")] == [250, 550]
+
+
+async def test_a_silent_primary_is_left_alone_for_a_while(world: SimulatedWorld) -> None:
+    """The first sender waits ten seconds, the next not at all."""
+    house, _ = await calling(world, "bob")
+    world.network.dark.add(PRIMARY)
+    waited = []
+    for _ in range(3):
+        before = world.clock.now()
+        assert await code(house, f"somebody{len(waited)}") == 451
+        waited.append(round((world.clock.now() - before).total_seconds()))
+    assert waited == [10, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Reply(550, "5.1.1", "No such user"), 550),
+        (Reply(550, "", "No"), 550),
+        (Reply(450, "4.7.1", "Greylisted"), 451),
+        (Reply(552, "5.2.2", "Mailbox full"), 451),
+        (Reply(554, "5.7.1", "Service unavailable; client host blocked"), 451),
+        (Reply(421, "4.3.2", "Shutting down"), 451),
+    ],
+)
+async def test_only_what_is_about_the_address_refuses_it(
+    world: SimulatedWorld, answer: Reply, expected: int
+) -> None:
+    house, primary = await calling(world)
+    primary.answer = answer
+    assert await code(house, "bob") == expected
+
+
+async def test_a_primary_that_takes_anybody_is_noticed(world: SimulatedWorld) -> None:
+    house, primary = await calling(world, "*")
+    keys = ["bob@example.net", "@example.net"]
+    assert await code(house, "bob") == 250
+    found = await house.house.store.read(lambda tx: call_ahead.find(tx, keys))
+    assert [(one.address, one.taken) for one in found.values()] == [("@example.net", True)]
+    primary.down()
+    await world.sleep(days=2)
+    assert await code(house, "never-seen") == 250
+    primary.up()
+    primary.names = {"bob"}
+    await world.sleep(minutes=2)
+    assert [await code(house, name) for name in ("bob", "another")] == [250, 550]
+    found = await house.house.store.read(lambda tx: call_ahead.find(tx, keys))
+    assert [found[key].taken for key in keys] == [True, False]
+
+
+async def test_one_call_for_all_who_wait(world: SimulatedWorld) -> None:
+    house, primary = await calling(world, "bob")
+    codes = await asyncio.gather(*(code(house, "bob") for _ in range(10)))
+    assert set(codes) == {250}
+    assert primary.asked.count("bob") == 1
+
+
+async def test_few_calls_at_a_time(world: SimulatedWorld) -> None:
+    house, _ = await calling(world)
+    open_, most = 0, 0
+
+    async def serve(stream: Stream) -> None:
+        nonlocal open_, most
+        open_, most = open_ + 1, max(most, open_ + 1)
+        await asyncio.sleep(1)
+        open_ -= 1
+
+    world.network.listen(PRIMARY, 25, serve)
+    await asyncio.gather(*(code(house, f"name{number}") for number in range(15)))
+    assert most == 5
+
+
+async def test_split_and_asked(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    primary = Primary(world, "old")
+    await relay(house, domain="example.org", host=f"{PRIMARY}:25", recipients="call")
+    for name, expected in (("alice", 250), ("old", 250), ("nobody", 550)):
+        assert (await house.receive(CAROL, to=f"{name}@example.org")).code == expected
+        assert (await house.submit(ALICE, to=f"{name}@example.org")).code == expected
+    assert "alice" not in primary.asked
+
+
+async def test_old_answers_are_forgotten(world: SimulatedWorld) -> None:
+    house, _ = await calling(world, "bob")
+    await code(house, "bob")
+    await code(house, "nobody")
+    counts = []
+    for days in (0, 2, 28, 2):
+        await world.sleep(days=days)
+        await house.house.housekeeping.tidy()
+        count = await house.house.store.read(lambda tx: tx.value("SELECT count(*) FROM call_ahead"))
+        counts.append(count)
+    assert counts == [3, 1, 1, 0]

@@ -16,7 +16,7 @@ from mailstead.model.errors import Refusal
 from mailstead.server.config import parse_endpoint
 from mailstead.server.wiring import House
 from mailstead.services.outbound.route import parse_route
-from mailstead.storage import accounts, queue
+from mailstead.storage import accounts, call_ahead, queue
 from mailstead.storage import relays as rows
 from mailstead.storage.queue import Filter
 from mailstead.storage.relays import CHECKS, DAYS, DAYS_LIMIT, TRANSPORTS, RelayDomain
@@ -36,6 +36,7 @@ class ShownRelay(msgspec.Struct, frozen=True):
     days: int
     listed: int  # addresses on its list
     hosted: bool  # here as well: the domain is split
+    takes_anybody: bool | None = None  # the server, when it was asked; None: not known
 
 
 class Imported(msgspec.Struct, frozen=True):
@@ -190,6 +191,7 @@ def _checked_host(host: str, transport: str) -> str:
 
 
 def _shown(tx: Tx, one: RelayDomain) -> ShownRelay:
+    anybody = call_ahead.find(tx, [call_ahead.anybody(one.name)]).get(call_ahead.anybody(one.name))
     return ShownRelay(
         name=one.name,
         host=one.host,
@@ -198,6 +200,7 @@ def _shown(tx: Tx, one: RelayDomain) -> ShownRelay:
         days=one.days,
         listed=rows.count_recipients(tx, one.name),
         hosted=accounts.find_domain(tx, one.name) is not None,
+        takes_anybody=anybody.taken if anybody and one.recipients == "call" else None,
     )
 
 
@@ -214,7 +217,10 @@ def _text(one: ShownRelay, waiting: int) -> str:
 
 
 def _known(one: ShownRelay) -> str:
-    return f"{one.listed} on the list"
+    if one.recipients == "list":
+        return f"{one.listed} on the list"
+    also = f", {one.listed} on the list" if one.listed else ""
+    return f"its server is asked{also}"
 
 
 def _split(one: ShownRelay) -> str:
@@ -222,6 +228,11 @@ def _split(one: ShownRelay) -> str:
 
 
 def _advice(one: ShownRelay) -> str:
+    if one.takes_anybody:
+        return (
+            "Its server takes any address, so asking it keeps nothing out. Better a list:"
+            f" mailstead relay set {one.name} --recipients list"
+        )
     if one.recipients == "list" and not one.listed:
         return (
             "Nobody is on its list, so all recipients but postmaster and abuse are refused."

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from mailstead.model.address import Address, Domain
+from mailstead.model.address import Domain
 from mailstead.model.errors import Refusal
 from mailstead.model.world import Clock, Network, World
 from mailstead.net.bus import ClosableBus, DatagramBus, JoinedBus, machine_of
@@ -26,13 +26,14 @@ from mailstead.server.config import Config, Dns, parse_endpoint
 from mailstead.services import doorkeeper as doorkeeping
 from mailstead.services.accounts import Accounts
 from mailstead.services.delivery.recipients import Catch
-from mailstead.services.delivery.relaying import Relays, Standing
+from mailstead.services.delivery.relaying import Relays
 from mailstead.services.doorkeeper import Doorkeeper
 from mailstead.services.housekeeping import Housekeeping
 from mailstead.services.inbound.visit import Site
 from mailstead.services.limits import LOOPBACK, Counters, parse_networks
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.metering import NO_METER, Meter, counting, measuring_commits
+from mailstead.services.outbound.call_ahead import CallAhead
 from mailstead.services.outbound.operators import Operators
 from mailstead.services.outbound.queue import Outbound, Settings
 from mailstead.services.outbound.route import Security, Smarthost, choose_way
@@ -50,7 +51,6 @@ from mailstead.storage.office import Office, OnlyNode
 from mailstead.storage.packbucket import open_bucket
 from mailstead.storage.packfile import PackFolder, Packs
 from mailstead.storage.packs import PACKS
-from mailstead.storage.relays import RelayDomain
 from mailstead.storage.sqlite import SqliteStore
 from mailstead.storage.store import Store
 
@@ -103,7 +103,7 @@ def build(
         watch=watch,
         accounts=accounts,
         signing=Signing(told, world.clock),
-        relays=Relays(told, _cannot_ask),
+        relays=Relays(told, CallAhead(told, world, sending(config), meter).ask),
         return_paths=ReturnPaths(told, world.random),
         doorkeeper=doorkeeper,
         budget=budget,
@@ -141,10 +141,6 @@ def _imap_site(site: Site, mailboxes: Mailboxes) -> ImapSite:
         mailboxes=mailboxes,
         doorkeeper=site.doorkeeper,
     )
-
-
-async def _cannot_ask(domain: RelayDomain, address: Address) -> Standing:
-    return Standing.UNSURE
 
 
 def at_the_door(config: Config) -> doorkeeping.Settings:

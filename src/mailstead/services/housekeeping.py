@@ -13,7 +13,15 @@ from mailstead.model.numbers import MailboxId
 from mailstead.model.world import Clock
 from mailstead.services.signing import RETIRED_KEPT
 from mailstead.services.watch import Watch
-from mailstead.storage import dkim, journal, mailboxes, messages, suppression, tls_policies
+from mailstead.storage import (
+    call_ahead,
+    dkim,
+    journal,
+    mailboxes,
+    messages,
+    suppression,
+    tls_policies,
+)
 from mailstead.storage.store import WRITE_LIMIT, Store, Tx, to_micros
 
 ROUND = timedelta(hours=1)
@@ -44,6 +52,7 @@ class Housekeeping:
         await self._repeat(lambda tx: journal.expire(tx, WRITE_LIMIT))
         await self._repeat(lambda tx: suppression.expire(tx, WRITE_LIMIT))
         await self._repeat(lambda tx: tls_policies.expire(tx, WRITE_LIMIT))
+        await self._repeat(lambda tx: call_ahead.expire(tx, WRITE_LIMIT))
         await self._store.write(lambda tx: dkim.forget_retired(tx, tx.now - RETIRED_KEPT))
         await self._repeat(lambda tx: messages.clear_left_behind(tx, WRITE_LIMIT))
         await self._empty_trash()

@@ -108,6 +108,7 @@ METRICS: dict[str, Metric] = {
     "logins_total": _counter("Log-ins, by protocol and result.", "protocol", "result"),
     "connections_total": _counter("Connections that were accepted.", "protocol"),
     "connections": _gauge("Connections that are open.", "protocol"),
+    "call_ahead_total": _counter("Recipients of relay domains that were asked about.", "result"),
     "limit_reached_total": _counter("Times that a limit was reached.", "limit"),
     "answer_seconds": _histogram("From the end of the data to the 250.", _COMMIT),
     "commit_seconds": _histogram("Time a transaction takes to be on disk.", _COMMIT),

@@ -19,7 +19,7 @@ from mailstead.storage.accounts import SEPARATOR, fold
 from mailstead.storage.store import Tx, from_micros, to_micros
 
 TRANSPORTS = ("smtp", "lmtp")
-CHECKS = ("list",)  # how recipients are known: a list here
+CHECKS = ("list", "call")  # how recipients are known: a list here, or the other server is asked
 DAYS = 14  # that mail waits; the other server may be down for longer than senders would try
 DAYS_LIMIT = 60
 

@@ -20,6 +20,7 @@ from mailstead.protocol.smtp.client import (
     Stage,
     Stuffer,
     Upgrade,
+    ask_about,
     authenticate,
     deliver,
     hello,
@@ -414,3 +415,37 @@ def test_wishes_are_passed_on_where_they_are_understood():
     ):
         said, _ = talk(deliver(envelope, SMALL, offered), OK, OK, OK, GO, OK)
         assert expected == [line.rstrip("|") for line in said[:3]]
+
+
+UTF8 = Capabilities(frozenset({"SMTPUTF8"}))
+
+
+@pytest.mark.parametrize(
+    ("recipients", "answers", "sent", "expected"),
+    [
+        ([ALICE], [OK, OK], ["MAIL FROM:<>|", "RCPT TO:<alice@example.org>|"], (OK, [OK])),
+        ([ALICE], [NO], ["MAIL FROM:<>|"], (NO, [])),
+        ([ALICE], [], ["MAIL FROM:<>|"], (LOST, [])),
+        ([ALICE, CAROL], [OK, NO], ["MAIL FROM:<>|", "RCPT TO:<alice@example.org>|"], (OK, [NO])),
+        (
+            [ALICE, CAROL],
+            [OK, OK, LATER],
+            ["MAIL FROM:<>|", "RCPT TO:<alice@example.org>|", "RCPT TO:<carol@example.org>|"],
+            (OK, [OK, LATER]),
+        ),
+        (
+            [JUERGEN],
+            [OK, OK],
+            ["MAIL FROM:<> SMTPUTF8|", "RCPT TO:<jürgen@example.org>|"],
+            (OK, [OK]),
+        ),
+        ([ALICE], [OK, GO], ["MAIL FROM:<>|", "RCPT TO:<alice@example.org>|"], None),
+    ],
+)
+def test_asking_sends_nothing(recipients, answers, sent, expected):
+    told = talk(ask_about(recipients, UTF8), *answers)
+    assert told[0] == sent
+    if expected is None:
+        assert not told[1][1][0].ok  # a reply out of place is no yes
+    else:
+        assert told[1] == expected

@@ -8,7 +8,7 @@ or one for a Content that did not get out whole. So a loss shows at the stage it
 
 import enum
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -159,6 +159,24 @@ def deliver(
         yield from _reset_unless_closed([*rcpts, data])
         return outcomes | _all(accepted, Stage.DATA, data)
     return outcomes | (yield from _send_content(accepted))
+
+
+def ask_about(
+    recipients: Sequence[Address], capabilities: Capabilities
+) -> Dialogue[tuple[Reply, list[Reply]]]:
+    """The replies to a bounce that is never sent: to its sender, and to each recipient in turn.
+
+    It goes no further than the first that is refused.
+    """
+    utf8 = capabilities.offers("SMTPUTF8") and not all(one.is_ascii for one in recipients)
+    (mail,) = yield Batch((_command("MAIL FROM:<>", *["SMTPUTF8"] * utf8),))
+    heard: list[Reply] = []
+    for recipient in recipients if _positive(mail) else ():
+        (reply,) = yield Batch((_rcpt(recipient, NO_WISH, utf8),))
+        heard.append(_negative(reply) if not _positive(reply) else reply)
+        if not _positive(reply):
+            break
+    return mail, heard
 
 
 def quit_session() -> Dialogue[Reply]:
