@@ -9,6 +9,7 @@ from mailstead.model.entries import (
     Accepted,
     AnyEntry,
     Attempted,
+    CameBack,
     Changed,
     Completed,
     Connected,
@@ -24,6 +25,7 @@ from mailstead.model.entries import (
     Suppressed,
 )
 from mailstead.services.explain import Line, explain, explain_entry, outcome
+from mailstead.services.outbound.classify import advice
 from mailstead.storage import journal
 from mailstead.testing.house import SimulatedWorld
 
@@ -202,6 +204,43 @@ SENTENCES: list[tuple[AnyEntry, Line]] = [
             f"If {BOB} fails again after a day, it is written to no more.",
             ("550 5.1.2 no such host",),
         ),
+    ),
+    (
+        Suppressed(at=AT, recipient=BOB, reason="complaint", evidence="abuse"),
+        Line(
+            AT,
+            f"The organisation writes to {BOB} no more.",
+            ("abuse",),
+            f"mailstead suppression remove {BOB}",
+        ),
+    ),
+    (
+        CameBack(
+            at=AT,
+            recipient=BOB,
+            form="bounce",
+            by="mx.example.net",
+            said="smtp; 550 5.1.1 no such user",
+            kind="recipient-gone",
+        ),
+        Line(
+            AT,
+            f"mx.example.net took the mail for {BOB}, and then said that it cannot be delivered.",
+            ("smtp; 550 5.1.1 no such user", "about: recipient-gone"),
+            advice("recipient-gone", ""),
+        ),
+    ),
+    (
+        CameBack(at=AT, recipient=BOB, form="auto-reply", said="Auto-Submitted: auto-replied"),
+        Line(
+            AT,
+            f"An automatic answer of {BOB} came back; it is no bounce.",
+            ("Auto-Submitted: auto-replied",),
+        ),
+    ),
+    (
+        CameBack(at=AT, recipient=BOB, form="complaint", by="fbl.example.net", said="abuse"),
+        Line(AT, f"{BOB} complained of the message, says fbl.example.net.", ("abuse",)),
     ),
     (
         Changed(at=AT, recipient=BOB, change="rerouted", detail="mx.example.com:25"),

@@ -75,6 +75,7 @@ class Queued(Entry, frozen=True, tag="queued"):
     queue_id: int = 0
     lane: str = ""
     held: bool = False
+    stream: str = ""
 
 
 class HostTried(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -108,8 +109,19 @@ class Suppressed(Entry, frozen=True, tag="suppressed"):
     """The organisation writes to the recipient no more; "suspect": not before it happens again."""
 
     recipient: str
-    reason: str  # "gone", "suspect"
+    reason: str  # "gone", "suspect", "complaint"
     evidence: str
+
+
+class CameBack(Entry, frozen=True, tag="came_back"):
+    """Something came back to the return path of what we sent, or somebody complained of it."""
+
+    recipient: str
+    form: str  # "bounce", "delay", "notice", "complaint", "auto-reply", "other"
+    by: str = ""  # the server or service that says so
+    said: str = ""
+    kind: str = ""  # what a bounce is about, as in Attempted
+    rule: str = ""
 
 
 class Notified(Entry, frozen=True, tag="notified"):
@@ -168,6 +180,7 @@ AnyEntry = (
     | Queued
     | Attempted
     | Suppressed
+    | CameBack
     | Notified
     | Changed
     | Retrieved

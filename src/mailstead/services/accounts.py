@@ -22,7 +22,7 @@ from mailstead.model.world import Endpoint, World
 from mailstead.protocol.sasl import Credentials
 from mailstead.services.doorkeeper import Doorkeeper
 from mailstead.services.limits import Attempt, attempt_of
-from mailstead.storage import accounts
+from mailstead.storage import accounts, senders
 from mailstead.storage.plan import JournalRow
 from mailstead.storage.store import Store
 
@@ -133,9 +133,7 @@ class Accounts:
 
     async def may_send_as(self, login: Login, address: Address) -> bool:
         """Whether the account may use the address as sender."""
-        return await self._store.look_up(
-            lambda tx: accounts.owns_address(tx, login.account, address)
-        )
+        return await self._store.look_up(lambda tx: senders.may_send_as(tx, login.account, address))
 
     def _refused(self, this: _Try, reason: str) -> LoginRefused:
         if self._doorkeeper.log_in_failed(this.attempt, this.credentials.password):

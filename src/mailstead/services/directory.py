@@ -153,6 +153,8 @@ _SLICED = (
     " WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account) LIMIT :limit)",
     "DELETE FROM subscription WHERE (account, name) IN (SELECT account, name FROM subscription"
     " WHERE account = :account LIMIT :limit)",
+    "DELETE FROM correspondent WHERE (account, address) IN (SELECT account, address"
+    " FROM correspondent WHERE account = :account LIMIT :limit)",
 )
 _AT_ONCE = (
     "DELETE FROM expunged WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account)",
@@ -160,5 +162,8 @@ _AT_ONCE = (
     "DELETE FROM email_gone WHERE account = :account",
     "DELETE FROM mailbox_gone WHERE account = :account",
     "DELETE FROM subscription WHERE account = :account",
+    "DELETE FROM correspondent WHERE account = :account",
+    "DELETE FROM account_day WHERE account = :account",
+    "DELETE FROM send_as WHERE account = :account",
     "DELETE FROM mailbox WHERE account = :account",
 )

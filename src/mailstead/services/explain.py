@@ -15,6 +15,7 @@ from mailstead.model.entries import (
     Accepted,
     AnyEntry,
     Attempted,
+    CameBack,
     Changed,
     Completed,
     Connected,
@@ -76,6 +77,8 @@ def explain_entry(entry: AnyEntry) -> Line:
             return _of_mailbox(entry)
         case Queued() | Attempted() | Suppressed() | Notified() | Changed():
             return _of_queue(entry)
+        case CameBack():
+            return _came_back(entry)
         case _:
             assert_never(entry)
 
@@ -308,9 +311,28 @@ def _suppressed(entry: Suppressed) -> Line:
     if entry.reason == "suspect":
         text = f"If {entry.recipient} fails again after a day, it is written to no more."
         return Line(entry.at, text, (entry.evidence,))
-    text = f"The organisation writes to {entry.recipient} no more, for 90 days."
+    long = "" if entry.reason == "complaint" else ", for 90 days"
+    text = f"The organisation writes to {entry.recipient} no more{long}."
     command = f"mailstead suppression remove {quote(entry.recipient)}"
     return Line(entry.at, text, (entry.evidence,), command)
+
+
+_RETURNS = {
+    "bounce": "{who} took the mail for {to}, and then said that it cannot be delivered.",
+    "delay": "{who} says that the mail for {to} takes longer.",
+    "notice": "{who} sent a notice about the mail for {to}.",
+    "complaint": "{to} complained of the message, says {who}.",
+    "auto-reply": "An automatic answer of {to} came back; it is no bounce.",
+    "other": "A message of {to} came back to the return path, and went to the sender.",
+}
+
+
+def _came_back(entry: CameBack) -> Line:
+    who = entry.by or "A server"
+    text = _RETURNS.get(entry.form, _RETURNS["notice"]).format(who=who, to=entry.recipient)
+    about = (f"about: {entry.kind}",) if entry.kind else ()
+    said = (entry.said,) if entry.said else ()
+    return Line(entry.at, text, (*said, *about), advice(entry.kind, entry.rule))
 
 
 def _host(host: HostTried) -> str:

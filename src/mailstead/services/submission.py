@@ -12,7 +12,7 @@ import msgspec
 from mailstead.message import header as fields
 from mailstead.message.addresses import author_addresses
 from mailstead.message.dates import format_date
-from mailstead.model.address import Address
+from mailstead.model.address import Address, Domain, parse_address
 from mailstead.model.envelope import TlsWish
 from mailstead.model.numbers import TraceId
 from mailstead.model.reply import Reply
@@ -23,7 +23,7 @@ AUTHOR_NOT_OWNED = Reply(
 AUTHORS_LIMIT = 10  # addresses in From
 
 # Fields that the author does not want told, or that only the last server may say.
-_TAKEN_AWAY = ("Bcc", "Resent-Bcc", "Return-Path", "Delivered-To")
+_TAKEN_AWAY = ("Bcc", "Resent-Bcc", "Return-Path", "Delivered-To", "Mailstead-Stream")
 
 
 class CompletedHeader(msgspec.Struct, frozen=True):
@@ -44,6 +44,12 @@ async def check_author(header: bytes, owns: Callable[[Address], Awaitable[bool]]
     if not authors and fields.get(header, "From") is not None:
         return Reply(550, "5.6.0", "The From field holds no address that can be used")
     return None
+
+
+def author_domain(header: bytes, login: str) -> Domain:
+    """The domain that the message is from, as DMARC sees it; without From, that of the login."""
+    authors = author_addresses(header)
+    return authors[0].domain if authors else parse_address(login).domain
 
 
 def tls_wish(header: bytes, require_tls: bool) -> TlsWish:

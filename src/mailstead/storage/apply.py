@@ -21,12 +21,13 @@ from mailstead.model.numbers import (
     EmailId,
     MailboxId,
     ModSeq,
+    OrganisationId,
     OutgoingId,
     QueueId,
     Uid,
     UidValidity,
 )
-from mailstead.storage import blobs, journal, journal_index, queue, suppression
+from mailstead.storage import blobs, journal, journal_index, queue, senders, suppression
 from mailstead.storage.plan import (
     Append,
     Appended,
@@ -39,6 +40,7 @@ from mailstead.storage.plan import (
     Release,
     StoredBody,
     Suppress,
+    Wrote,
 )
 from mailstead.storage.store import Tx, to_micros
 
@@ -84,6 +86,9 @@ class _Batch:
         self.accounts: dict[int, _Account] = {}
         self.mailboxes: dict[int, _Mailbox] = {}
         self.rows: dict[str, list[dict[str, Any]]] = {}
+        self.complaints: list[tuple[OrganisationId, Suppress]] = []
+        self.days: dict[AccountId, list[int]] = {}  # recipients today, and strangers among them
+        self.written: set[tuple[AccountId, str]] = set()
 
     def load(self, plans: Sequence[Plan]) -> None:
         """The counters that the plans change, locked."""
@@ -152,6 +157,10 @@ class _Batch:
                     self._row("release", id=queue_id)
                 case Postpone():
                     self._row("postpone", **queue.postpone_row(step, self.now))
+                case Suppress(complaint=True):
+                    self.complaints.append((plan.organisation, step))
+                case Wrote():
+                    self._count(step)
                 case Suppress():
                     failed = suppression.failed_row(self.tx, plan.organisation, step)
                     self._row("suppress", **failed)
@@ -161,6 +170,13 @@ class _Batch:
         for row in plan.rows:
             self._journal(row)
         return Applied(tuple(appended), tuple(enqueued), tuple(story))
+
+    def _count(self, step: Wrote) -> None:
+        """A statement changes a row only once, so what several plans count is added up first."""
+        day = self.days.setdefault(step.account, [0, 0])
+        day[0] += len(step.recipients)
+        day[1] += step.strangers
+        self.written.update((step.account, suppression.fold(one)) for one in step.recipients)
 
     def _store_body(self, plan: Plan) -> StoredBody:
         if plan.body is None or isinstance(plan.body, StoredBody):
@@ -304,6 +320,7 @@ class _Batch:
                     queue_id=queue_id,
                     lane=recipient.lane,
                     held=recipient.hold,
+                    stream=step.stream,
                 )
             )
         return Enqueued(OutgoingId(outgoing), ids)
@@ -325,7 +342,10 @@ class _Batch:
             queue.release(self.tx, [row["id"] for row in released])
         for row in self.rows.get("suppress", ()):
             self.tx.run(suppression.FAILED, **row)
+        for organisation, step in self.complaints:
+            suppression.complained(self.tx, organisation, step)
         with self.tx.together():
+            self._write_counts()
             for table, sql in _INSERT.items():
                 if rows := self.rows.get(table):
                     self.tx.many(sql, rows)
@@ -333,6 +353,20 @@ class _Batch:
             self.tx.many(_MAILBOX, [_counters(id_, row) for id_, row in self.mailboxes.items()])
             self.tx.many(_ACCOUNT, [_usage(id_, row) for id_, row in self.accounts.items()])
             self.tx.many(_KEYWORD, self._new_keywords())
+
+    def _write_counts(self) -> None:
+        """In the order of their keys, as everybody locks them."""
+        day = senders.day_of(self.tx.now)
+        counted = [
+            {"account": account, "day": day, "recipients": recipients, "strangers": strangers}
+            for account, (recipients, strangers) in sorted(self.days.items())
+        ]
+        written = [
+            {"account": account, "address": address, "last": day}
+            for account, address in sorted(self.written)
+        ]
+        self.tx.many(senders.COUNT_DAY, counted)
+        self.tx.many(senders.COUNT_CORRESPONDENT, written)
 
     def _new_keywords(self) -> list[dict[str, Any]]:
         return [

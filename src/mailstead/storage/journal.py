@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from mailstead.model.entries import AnyEntry
-from mailstead.model.numbers import TraceId
+from mailstead.model.numbers import OrganisationId, TraceId
 from mailstead.storage import journal_index
 from mailstead.storage.plan import JournalRow
 from mailstead.storage.store import Tx, from_micros, to_micros
@@ -57,6 +57,15 @@ def find(tx: Tx, trace: TraceId) -> Story | None:
     if not rows:
         return None
     return Story(trace, tuple(entry for row in rows for entry in _decode(row[0])))
+
+
+def find_owned(tx: Tx, trace: TraceId) -> tuple[tuple[AnyEntry, ...], OrganisationId]:
+    """All entries under the id, and the organisation they belong to."""
+    rows = tx.rows(
+        "SELECT entries, organisation FROM journal WHERE trace = :trace ORDER BY id", trace=trace
+    )
+    entries = tuple(entry for row in rows for entry in _decode(row[0]))
+    return entries, OrganisationId(rows[0][1] if rows else 0)
 
 
 def arrivals(tx: Tx, limit: int) -> list[Story]:

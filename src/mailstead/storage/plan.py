@@ -131,14 +131,27 @@ class Postpone(msgspec.Struct, frozen=True):
 
 
 class Suppress(msgspec.Struct, frozen=True):
-    """The organisation writes to the recipient no more; `twice`: only if it fails again later."""
+    """The organisation writes to the recipient no more; `twice`: only if it fails again later.
+
+    A complaint is about the stream that was complained of, and never expires.
+    """
 
     recipient: str
     evidence: str
     twice: bool = False
+    complaint: bool = False
+    stream: str = ""
 
 
-Step = Append | Enqueue | Release | Postpone | Suppress
+class Wrote(msgspec.Struct, frozen=True):
+    """The account wrote to these, so many of them for the first time: it counts for its limits."""
+
+    account: AccountId
+    recipients: tuple[str, ...]
+    strangers: int
+
+
+Step = Append | Enqueue | Release | Postpone | Suppress | Wrote
 
 
 class JournalRow(msgspec.Struct, frozen=True):
@@ -171,7 +184,7 @@ class Plan(msgspec.Struct, frozen=True):
         """Whether it only adds a message that nobody else knows of yet."""
         if isinstance(self.body, StoredBody):
             return False
-        return all(isinstance(step, Append | Enqueue) for step in self.steps)
+        return all(isinstance(step, Append | Enqueue | Wrote) for step in self.steps)
 
 
 class Appended(msgspec.Struct, frozen=True):

@@ -65,6 +65,14 @@ def add(tx: Tx, organisation: OrganisationId, entries: Sequence[Suppression]) ->
     )
 
 
+def complained(tx: Tx, organisation: OrganisationId, step: Suppress) -> None:
+    """The stream writes to somebody no more who complained of it."""
+    evidence, stream = step.evidence, step.stream
+    add(
+        tx, organisation, [Suppression(step.recipient, "complaint", evidence, tx.now, None, stream)]
+    )
+
+
 def failed_row(tx: Tx, organisation: OrganisationId, step: Suppress) -> dict[str, Any]:
     """What a failure for good says about an address, as a row for `FAILED`."""
     return {
@@ -158,6 +166,20 @@ def _row(organisation: OrganisationId, entry: Suppression) -> dict[str, Any]:
 
 
 _COLUMNS = "address, reason, evidence, created, expires, stream"
+
+# For a statement about an account that joins what its stream does not write to; with the parameters
+# :address (folded), :suspect and :now.
+JOINED = ", ".join(f"suppression.{column}" for column in _COLUMNS.split(", "))
+COUNTS_FOR_ACCOUNT = (
+    "suppression.organisation = account.organisation"
+    " AND suppression.stream IN ('', account.stream) AND suppression.address = :address"
+    " AND reason != :suspect AND (expires IS NULL OR expires > :now)"
+)
+
+
+def joined(row: Sequence[Any]) -> Suppression | None:
+    """The suppression of a statement with JOINED; None if there was none."""
+    return None if row[0] is None else _suppression(tuple(row))
 
 
 def _suppression(row: tuple[Any, ...]) -> Suppression:

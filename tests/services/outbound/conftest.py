@@ -14,9 +14,9 @@ from mailstead.model.entries import AnyEntry, Attempted, Notified
 from mailstead.model.envelope import BodyType
 from mailstead.model.numbers import OrganisationId, TraceId
 from mailstead.model.world import World
-from mailstead.services.inbound.visit import new_trace
 from mailstead.services.outbound.operators import Operators
 from mailstead.services.outbound.queue import Outbound, Settings
+from mailstead.services.tracing import new_trace
 from mailstead.services.watch import Watch
 from mailstead.storage import accounts, blobs, journal, mailboxes, queue
 from mailstead.storage.blobs import MemoryBody

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from mailstead.message import mime, structure
-from mailstead.model.address import Address
+from mailstead.model.address import Address, Domain
 from mailstead.model.entries import Accepted, AnyEntry, Resolved
 from mailstead.model.envelope import NO_WISH, BodyType, Release, TlsWish, Wish, format_path
 from mailstead.model.numbers import AccountId, MailboxId, TraceId
@@ -27,6 +27,20 @@ from mailstead.storage.plan import (
 LOCAL = "local"  # transport and lane of a recipient here that has to wait
 
 
+class InStream(msgspec.Struct, frozen=True):
+    """A message's stream and its place in the queue; without a name it is people's mail.
+
+    Its recipients get signed return paths in the domain.
+    """
+
+    name: str = ""
+    priority: int = 0
+    return_domain: Domain = Domain("")
+
+
+NO_STREAM = InStream()
+
+
 class Message(msgspec.Struct, frozen=True):
     """A message on its way in, complete but for the fields that delivery adds."""
 
@@ -42,6 +56,7 @@ class Message(msgspec.Struct, frozen=True):
     ret: str = ""
     tls: TlsWish = TlsWish.USUAL
     release: Release | None = None
+    stream: InStream = NO_STREAM
 
     @property
     def size(self) -> int:
@@ -78,7 +93,8 @@ def compose_plan(
     else:
         steps = [*_file(message, recipients, now), *_enqueue(message, recipients, now, key)]
     journal = (*story, accepted, *resolved)
-    return Plan(tuple(steps), message.trace, organisation, message.body, journal, arrival=True)
+    body = message.body if steps else None  # what leads into no mailbox is not kept
+    return Plan(tuple(steps), message.trace, organisation, body, journal, arrival=True)
 
 
 def render(header: bytes, body: Body) -> Rendered:
@@ -133,7 +149,7 @@ def _enqueue(message: Message, recipients: list[Found], now: datetime, key: byte
     groups: dict[tuple[str, bool], dict[Address, QueuedRecipient]] = {}
     for found in recipients:
         path = _return_path(message, found, now, key) if found.elsewhere else None
-        group = groups.setdefault((str(path or ""), not found.passed_on), {})
+        group = groups.setdefault((str(path or ""), _is_told(message, found)), {})
         wish = NO_WISH if found.passed_on else found.wish
         group |= {one: queued(one, now, wish, found.days) for one in found.elsewhere}
     return [
@@ -148,10 +164,20 @@ def _enqueue(message: Message, recipients: list[Found], now: datetime, key: byte
             envid=message.envid if notify else "",
             ret=message.ret if notify else "",
             tls=message.tls,
+            priority=message.stream.priority,
+            stream=message.stream.name,
+            return_domain=message.stream.return_domain,
         )
         for (path, notify), addresses in groups.items()
         if addresses
     ]
+
+
+def _is_told(message: Message, found: Found) -> bool:
+    """Whether the sender gets DSNs; who sends in a stream has the journal, or asks for them."""
+    if found.passed_on:
+        return False
+    return not message.stream.name or bool(found.wish.notify)
 
 
 def _hold(message: Message, recipients: list[Found], due: datetime) -> list[Step]:
@@ -169,6 +195,9 @@ def _hold(message: Message, recipients: list[Found], due: datetime) -> list[Step
             ret=message.ret,
             tls=message.tls,
             release=message.release.text if message.release else "",
+            priority=message.stream.priority,
+            stream=message.stream.name,
+            return_domain=message.stream.return_domain,
         )
     ]
 

@@ -14,8 +14,9 @@ from mailstead.model.envelope import NO_WISH, Wish
 from mailstead.model.numbers import OrganisationId
 from mailstead.model.reply import Reply
 from mailstead.protocol.smtp import replies
+from mailstead.services import return_path
 from mailstead.services.delivery import srs
-from mailstead.services.return_path import PURPOSE
+from mailstead.services.return_path import PURPOSE, Home
 from mailstead.storage import accounts, relays, secrets
 from mailstead.storage.accounts import Elsewhere, ToAccount, ToNobody, ToTargets
 from mailstead.storage.store import Tx
@@ -24,6 +25,9 @@ DEPTH_LIMIT = 10  # aliases that lead to aliases
 TARGETS_LIMIT = 100  # that one recipient may lead to
 
 EXPANSION_TOO_BIG = Reply(554, "5.4.6", "The address leads to too many others")
+
+
+RETURN_PATH = "return path"  # the rule of bounces that come home
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -36,6 +40,7 @@ class Found(msgspec.Struct, frozen=True):
     elsewhere: tuple[Address, ...] = ()
     wish: Wish = NO_WISH
     days: int = 0  # that it may wait; 0: as usual
+    home: Home | None = None  # whose return path it is
 
     @property
     def forwarded(self) -> bool:
@@ -83,6 +88,8 @@ def _find(tx: Tx, address: Address, bounce: bool) -> Found | NotHere | Reply:
     first = accounts.find_destination(tx, address) if address.domain else _postmaster(tx, address)
     if isinstance(first, Elsewhere):
         return NotHere(address)
+    if return_path.is_signed(address.local_part) and not _is_taken(first):
+        return _come_home(tx, address) if bounce else replies.UNKNOWN_RECIPIENT
     if srs.is_rewritten(address.local_part) and not _is_taken(first):
         return _send_home(tx, address) if bounce else replies.UNKNOWN_RECIPIENT
     if isinstance(first, ToAccount):
@@ -109,6 +116,15 @@ def _send_home(tx: Tx, address: Address) -> Found | Reply:
     domain = accounts.get_domain(tx, address.domain)
     found = _expand(tx, address, ToTargets(domain.organisation, (original,)))
     return msgspec.structs.replace(found, rule="srs") if isinstance(found, Found) else found
+
+
+def _come_home(tx: Tx, address: Address) -> Found | Reply:
+    """A bounce of what one of our streams sent; it leads into no mailbox."""
+    home = return_path.read(address, secrets.find_all(tx, PURPOSE), tx.now)
+    if home is None:
+        return replies.UNKNOWN_RECIPIENT
+    organisation = accounts.get_domain(tx, address.domain).organisation
+    return Found(address, RETURN_PATH, organisation, home=home)
 
 
 def _postmaster(tx: Tx, address: Address) -> accounts.Destination:

@@ -14,35 +14,43 @@ from pathlib import Path
 
 import msgspec
 
-from mailstead.message import header as fields
 from mailstead.model.address import Address
 from mailstead.model.entries import AnyEntry, Completed, Connected, Refused
 from mailstead.model.envelope import NO_WISH, Wish
 from mailstead.model.errors import Refusal, TemporaryFailure
-from mailstead.model.numbers import OrganisationId, TraceId
+from mailstead.model.numbers import OrganisationId
 from mailstead.model.reply import Reply
 from mailstead.model.world import Endpoint, World
 from mailstead.msgauth.dkim.canonical import BodyHash
 from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.events import Helo, Mail
-from mailstead.services import submission
+from mailstead.services import leaving, submission
 from mailstead.services.accounts import Accounts, Login
 from mailstead.services.delivery import recipients, success
-from mailstead.services.delivery.plan import Message, compose_plan, mailboxes_of
+from mailstead.services.delivery.plan import (
+    NO_STREAM,
+    InStream,
+    Message,
+    compose_plan,
+    mailboxes_of,
+)
 from mailstead.services.delivery.recipients import Catch, Found, NotHere
 from mailstead.services.delivery.relaying import Relays
 from mailstead.services.doorkeeper import Doorkeeper
+from mailstead.services.inbound import returned
+from mailstead.services.inbound.returned import CameHome
 from mailstead.services.inbound.trace import Hop, goes_in_circles, received, with_protocol
+from mailstead.services.leaving import Leaving
 from mailstead.services.limits import UNKNOWN_LIMIT, UNKNOWN_RATE, unit_of
 from mailstead.services.metering import NO_METER, Meter
 from mailstead.services.return_path import ReturnPaths
 from mailstead.services.signing import Signing
+from mailstead.services.tracing import message_id, new_trace
 from mailstead.services.watch import Watch
-from mailstead.storage import accounts, suppression
+from mailstead.storage import accounts
 from mailstead.storage.blobs import Budget, Gathering
-from mailstead.storage.plan import JournalRow
+from mailstead.storage.plan import JournalRow, Step, Wrote
 from mailstead.storage.store import Store, Tx
-from mailstead.storage.suppression import Suppression
 
 _NO_ENVELOPE = Mail(None)
 log = logging.getLogger("mailstead.inbound")
@@ -127,9 +135,8 @@ class Visit:
         if found in _NOBODY_HERE:
             sender = self.login.organisation if self.login else None
             found = await self.site.relays.find(recipient, sender) or found
-        if isinstance(found, Found) and found.leaves:  # a look-up of its own: each is one trip
-            leaving = found
-            found = await self.site.store.look_up(lambda tx: _unless_suppressed(tx, leaving))
+        if isinstance(found, Found) and found.leaves:
+            found = await self._may_leave(found)
         if isinstance(found, Reply):
             self._count_unknown(found)
             return self._refuse("rcpt", found, self.envelope.reverse_path, recipient)
@@ -160,12 +167,16 @@ class Visit:
         """Keep the message for each recipient, or refuse it."""
         if self.failure is not None:
             raise self.failure
-        began = self._now()
-        if no := await self._check_header():
-            return self._refuse("data", no, self.envelope.reverse_path)
-        story = self._story()
-        message = self._message(self._stamp() + await self._complete(story))
-        plan = compose_plan(message, self.recipients, story, self._now(), await self._key())
+        began, story = self._now(), self._story()
+        stream = await self._check_header(story)
+        if isinstance(stream, Reply):
+            return self._refuse("data", stream, self.envelope.reverse_path)
+        message = self._message(self._stamp() + await self._complete(story), stream)
+        home = await self._come_home(message)
+        plan = compose_plan(message, home.recipients, story, self._now(), await self._key())
+        plan = msgspec.structs.replace(
+            plan, steps=(*plan.steps, *home.steps, *self._count()), rows=home.rows
+        )
         try:
             await self.site.store.apply(plan)
         except Refusal as refusal:  # the account or mailbox went away since RCPT
@@ -184,6 +195,7 @@ class Visit:
         """The transaction is over, or was given up."""
         self.envelope = _NO_ENVELOPE
         self.recipients: list[Found] = []
+        self.leaving: list[Leaving] = []  # those among them that somebody of ours writes to
         self.header_octets = b""
         self.failure = None
         self.body = None  # its memory goes back at once
@@ -219,12 +231,73 @@ class Visit:
             return None
         return replies.SENDER_NOT_OWNED
 
-    async def _check_header(self) -> Reply | None:
+    async def _check_header(self, story: list[AnyEntry]) -> InStream | Reply:
+        """The stream that the message is in, or why it cannot be taken."""
         if goes_in_circles(self.header_octets, [found.address for found in self.recipients]):
             return replies.LOOP
-        if self.role is Role.SUBMISSION:
-            return await submission.check_author(self.header_octets, self._owns)
-        return None
+        if self.role is Role.SUBMISSION and (
+            no := await submission.check_author(self.header_octets, self._owns)
+        ):
+            return no
+        return await self._find_stream(story)
+
+    async def _find_stream(self, story: list[AnyEntry]) -> InStream | Reply:
+        """RCPT knew the stream of the account; the header may name another."""
+        usual = self.leaving[0].stream if self.leaving else ""
+        name = (self.login is not None and leaving.named_stream(self.header_octets)) or usual
+        if self.login is None or not name or not self.leaving:
+            return NO_STREAM
+        organisation = self.login.organisation
+        author = submission.author_domain(self.header_octets, self.login.login)
+        stream = await self.site.store.look_up(
+            lambda tx: leaving.find_stream(tx, organisation, name, author)
+        )
+        if isinstance(stream, InStream) and name != usual:
+            return await self._leave_out(stream, story)
+        return stream
+
+    async def _leave_out(self, stream: InStream, story: list[AnyEntry]) -> InStream | Reply:
+        """Without those that the stream does not write to; a refusal if nobody is left."""
+        going = [one.found for one in self.leaving]
+        out = await self.site.store.read(lambda tx: leaving.suppressed_in(tx, going, stream.name))
+        addresses = {found.address for found, _ in out}
+        self.leaving = [one for one in self.leaving if one.found.address not in addresses]
+        self.recipients = [one for one in self.recipients if one.address not in addresses]
+        if out and not self.recipients:
+            return out[0][1]
+        story += [self._refused("data", reply, found.address) for found, reply in out]
+        return stream
+
+    async def _may_leave(self, found: Found) -> Found | Reply:
+        """A look-up of its own: each is one trip to the database."""
+        account = self.login.account if self.login else None
+        answer = await self.site.store.look_up(
+            lambda tx: leaving.may_leave(tx, found, account, self.leaving)
+        )
+        if isinstance(answer, Leaving):
+            self.leaving.append(answer)
+            return found
+        if answer.limit and self.login:
+            unit, reply = self.login.login.encode(), str(answer.reply)
+            about = f"{self.peer} {self.login.login}"
+            self.site.doorkeeper.refuse(answer.limit, unit, "rcpt", reply, about)
+        return answer.reply
+
+    def _count(self) -> tuple[Step, ...]:
+        """What the message counts for among the limits of its account."""
+        if self.login is None or not self.leaving:
+            return ()
+        recipients = tuple(str(one.found.address) for one in self.leaving)
+        strangers = sum(one.stranger for one in self.leaving)
+        return (Wrote(self.login.account, recipients, strangers),)
+
+    async def _come_home(self, message: Message) -> CameHome:
+        """What a bounce or a complaint says about mail that we sent."""
+        if self.login is not None or not returned.concerns(message.header, self.recipients):
+            return CameHome(self.recipients)
+        store, sender = self.site.store, message.reverse_path
+        octets = message.body.view()
+        return await returned.take(store, self.recipients, message.header, octets, sender)
 
     async def _owns(self, address: Address) -> bool:
         return self.login is not None and await self.site.accounts.may_send_as(self.login, address)
@@ -287,7 +360,7 @@ class Visit:
             )
         )
 
-    def _message(self, header: bytes) -> Message:
+    def _message(self, header: bytes, stream: InStream) -> Message:
         return Message(
             trace=self.trace,
             reverse_path=self.envelope.reverse_path,
@@ -301,6 +374,7 @@ class Visit:
             ret=self.envelope.ret,
             tls=submission.tls_wish(header, self.envelope.require_tls),
             release=self.envelope.release,
+            stream=stream,
         )
 
     def _story(self) -> list[AnyEntry]:
@@ -323,16 +397,25 @@ class Visit:
         reverse_path: Address | None,
         recipient: Address | None = None,
     ) -> Reply:
-        refused = Refused(
+        refused = self._refused(stage, reply, recipient, reverse_path)
+        row = JournalRow(self.trace, OrganisationId(0), (*self._story(), refused), arrival=True)
+        self.site.store.note(row)
+        return reply
+
+    def _refused(
+        self,
+        stage: str,
+        reply: Reply,
+        recipient: Address | None = None,
+        reverse_path: Address | None = None,
+    ) -> Refused:
+        return Refused(
             at=self._now(),
             stage=stage,
             reply=str(reply),
             recipient=str(recipient or ""),
             reverse_path=str(reverse_path or ""),
         )
-        row = JournalRow(self.trace, OrganisationId(0), (*self._story(), refused), arrival=True)
-        self.site.store.note(row)
-        return reply
 
     def _now(self) -> datetime:
         """The time."""
@@ -345,32 +428,3 @@ _NOBODY_HERE = (
     replies.RELAY_DENIED,
     replies.RELAY_SENDER_DENIED,
 )
-_SUPPRESSED = "Your organisation does not write to this address any more"
-
-
-def _unless_suppressed(tx: Tx, found: Found) -> Found | Reply:
-    """To somebody elsewhere, unless the organisation does not write to them any more."""
-    suppressed = suppression.find(tx, found.organisation, found.address)
-    if suppressed is None:
-        return found
-    return Reply(550, "5.7.1", f"{_SUPPRESSED}: {_plain(suppressed)}")
-
-
-def _plain(suppressed: Suppression) -> str:
-    """The reason, on one line of a reply."""
-    words = f"{suppressed.reason} {suppressed.evidence}".encode("ascii", "replace").decode()
-    return " ".join(words.split())[:300]
-
-
-def new_trace(world: World) -> TraceId:
-    """An id that nobody else has: 60 bits, in letters and digits that are easy to read out."""
-    number = int.from_bytes(world.random.token(8), "big") >> 4
-    return TraceId("".join(_DIGITS[number >> shift & 31] for shift in range(55, -1, -5)))
-
-
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32
-
-
-def message_id(header: bytes) -> str:
-    """The Message-ID field, as text for the journal."""
-    return (fields.get(header, "Message-ID") or b"").decode("utf-8", "replace")[:998]

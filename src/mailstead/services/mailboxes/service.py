@@ -21,9 +21,9 @@ from mailstead.model.numbers import AccountId, MailboxId, ModSeq, OrganisationId
 from mailstead.model.world import World
 from mailstead.services.accounts import Login
 from mailstead.services.delivery.plan import render
-from mailstead.services.inbound.visit import new_trace
 from mailstead.services.mailboxes.contents import Contents, Shelf, advance, from_snapshot
 from mailstead.services.mailboxes.reading import Page, work_on_page
+from mailstead.services.tracing import new_trace
 from mailstead.services.watch import Watch
 from mailstead.storage import blobs, changes, journal, mailboxes, messages
 from mailstead.storage.blobs import PART_SIZE, Budget, Gathering

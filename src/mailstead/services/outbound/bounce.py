@@ -21,8 +21,8 @@ from mailstead.protocol.smtp.grammar import decode_xtext
 from mailstead.services.delivery import recipients
 from mailstead.services.delivery.plan import Message, compose_plan, mailboxes_of
 from mailstead.services.delivery.recipients import Catch, Found, NotHere
-from mailstead.services.inbound.visit import new_trace
 from mailstead.services.outbound.classify import status_of
+from mailstead.services.tracing import new_trace
 from mailstead.storage import accounts, blobs
 from mailstead.storage.accounts import ToAccount
 from mailstead.storage.blobs import MemoryBody

@@ -17,11 +17,11 @@ from mailstead.protocol.smtp import replies
 from mailstead.services.delivery import recipients, success
 from mailstead.services.delivery.plan import LOCAL, Message, compose_plan, mailboxes_of
 from mailstead.services.delivery.recipients import Catch, Found
-from mailstead.services.inbound.visit import message_id, new_trace
 from mailstead.services.outbound.attempt import Attempt
 from mailstead.services.outbound.octets import Loaded, pieces
 from mailstead.services.outbound.retry import Deferred, Failed, Outcome
 from mailstead.services.return_path import ReturnPaths
+from mailstead.services.tracing import message_id, new_trace
 from mailstead.services.watch import Watch
 from mailstead.storage.blobs import MemoryBody
 from mailstead.storage.plan import Enqueue, Release

@@ -24,6 +24,7 @@ from mailstead.model.numbers import QueueId
 from mailstead.model.reply import Reply
 from mailstead.model.world import Endpoint, World
 from mailstead.net.tls import verifying_context
+from mailstead.services import return_path
 from mailstead.services.delivery.plan import LOCAL
 from mailstead.services.delivery.recipients import Catch
 from mailstead.services.metering import NO_METER, Meter
@@ -40,9 +41,11 @@ from mailstead.services.outbound.retry import Failed
 from mailstead.services.outbound.route import Smarthost, choose_way, find_hosts
 from mailstead.services.outbound.targets import Targets, parse_networks
 from mailstead.services.outbound.tls_policy import TlsPolicies
+from mailstead.services.return_path import ReturnPaths
 from mailstead.services.watch import Watch
 from mailstead.storage import queue
 from mailstead.storage.plan import Plan, Postpone
+from mailstead.storage.queue import Job
 from mailstead.storage.store import WRITE_LIMIT, Store, Tx
 
 LEASE = timedelta(minutes=30)
@@ -97,6 +100,7 @@ class Outbound:
         self._dialer = Dialer(world, settings.hostname, verifying)
         self._policies = TlsPolicies(store, world, self._targets, verifying)
         self._bounces = Bounces(store, world, settings.hostname, settings.catch)
+        self._return_paths = ReturnPaths(store, world.random)
         self._local = Local(store, world, watch, settings.hostname, settings.catch)
         self._lanes = Lanes(settings.connections, settings.lane_connections)
         self._pool = Pool()
@@ -252,7 +256,7 @@ class Outbound:
             # Who has the same smarthost or route may share connections, whatever the lane.
             key=(way.name, str(way.endpoint or job.lane)),
             domain=Domain(domain),
-            reverse_path=_path(job.outgoing.reverse_path),
+            reverse_path=await self._reverse_path(job),
             recipients=recipients,
             facts=facts_of(loaded),
             pieces=lambda: pieces(self._store, loaded),
@@ -269,6 +273,14 @@ class Outbound:
         return await attempt(
             errand, hosts, world.resolver, self._dialer, self._pool, self._policies
         )
+
+    async def _reverse_path(self, job: Job) -> Address | None:
+        """With a return domain each recipient is alone in its job, and has a path of its own."""
+        outgoing = job.outgoing
+        if not outgoing.return_domain or not outgoing.reverse_path:
+            return _path(outgoing.reverse_path)
+        key, domain = await self._return_paths.key(), Domain(outgoing.return_domain)
+        return return_path.sign(job.recipients[0].id, domain, key, outgoing.created)
 
     # ------------------------------------------------------------------ recording
 

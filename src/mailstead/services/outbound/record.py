@@ -91,7 +91,8 @@ def _step(tried: Tried) -> Step:
 def _suppression(tried: Tried, outgoing: Outgoing, now: datetime) -> tuple[Step, AnyEntry] | None:
     """What a refusal for good says about the address; of forwards and DSNs nothing follows."""
     outcome, verdict = tried.outcome, tried.about
-    if not isinstance(outcome, Failed) or not (outgoing.notify and outgoing.reverse_path):
+    ours = outgoing.reverse_path and (outgoing.notify or outgoing.stream)
+    if not isinstance(outcome, Failed) or not ours:
         return None
     if verdict is None or verdict.suppress is SuppressRule.NEVER:
         return None

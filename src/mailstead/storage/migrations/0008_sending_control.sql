@@ -119,5 +119,10 @@ CREATE TABLE correspondent (
     last @int NOT NULL,
     PRIMARY KEY (account, address)
 ) @clustered;
+CREATE INDEX correspondent_last ON correspondent (last);
+CREATE INDEX account_day_day ON account_day (day);
 ALTER TABLE account ADD COLUMN recipients_a_day @int;
 ALTER TABLE account ADD COLUMN strangers_a_day @int;
+
+-- The stream of what the account sends without naming another.
+ALTER TABLE account ADD COLUMN stream TEXT NOT NULL DEFAULT '';
