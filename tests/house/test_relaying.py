@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from mailstead.model.address import Address, parse_address, parse_domain
@@ -10,12 +11,13 @@ from mailstead.model.errors import Refusal
 from mailstead.model.reply import Reply
 from mailstead.model.world import Stream
 from mailstead.protocol.smtp import replies
+from mailstead.protocol.smtp.server import ServerOptions
 from mailstead.storage import accounts, call_ahead, queue, relays
 from mailstead.storage.queue import Filter
 from mailstead.storage.relays import RelayDomain
 from mailstead.storage.store import Tx
 from mailstead.testing.cast.refuser import refuser
-from mailstead.testing.cast.remote import Remote, Script
+from mailstead.testing.cast.remote import HangUp, Remote, Script
 from mailstead.testing.cast.sink import sink
 from mailstead.testing.house import SimulatedHouse, SimulatedWorld
 from mailstead.testing.smtp import SmtpClient
@@ -432,3 +434,57 @@ async def test_old_answers_are_forgotten(world: SimulatedWorld) -> None:
         count = await house.house.store.read(lambda tx: tx.value("SELECT count(*) FROM call_ahead"))
         counts.append(count)
     assert counts == [3, 1, 1, 0]
+
+
+# ---------------------------------------------------------------------- LMTP
+
+
+def lmtp_server(world: SimulatedWorld, script: Script) -> Remote:
+    remote = Remote(msgspec.structs.replace(script, options=ServerOptions("store", lmtp=True)))
+    world.network.listen("10.0.0.1", 24, remote.serve)
+    return remote
+
+
+async def behind(world: SimulatedWorld, *names: str) -> SimulatedHouse:
+    house = await world.house("example.org", ["alice"])
+    await relay(house, *names, host="10.0.0.1:24", transport="lmtp")
+    return house
+
+
+@pytest.mark.rfc("2033 section 4.2")
+async def test_lmtp_settles_each_recipient_by_itself(world: SimulatedWorld) -> None:
+    """One is full for a while, one is refused, the third has it at once, and only once."""
+    house = await behind(world, "full", "gone", "ok")
+    full = iter([Reply(452, "4.2.2", "Over quota")])
+    ends = {"full": lambda: next(full, replies.OK), "gone": lambda: Reply(550, "5.1.1", "Gone")}
+    script = Script(end_each=lambda one: ends.get(one.local_part, lambda: replies.OK)())
+    remote = lmtp_server(world, script)
+    to = [f"{name}@example.net" for name in ("full", "gone", "ok")]
+    assert (await house.receive(CAROL, to=to)).ok
+    await world.sleep(hours=1)
+    assert [one.recipients for one in remote.received] == [
+        (parse_address("ok@example.net"),),
+        (parse_address("full@example.net"),),
+    ]
+    assert sorted(outcomes(house)) == ["deferred", "failed", "relayed", "relayed"]
+    assert {entry.route for _, entry in house.told if isinstance(entry, Attempted)} == {"lmtp"}
+
+
+async def test_lmtp_that_breaks_between_replies_repeats_only_the_rest(
+    world: SimulatedWorld,
+) -> None:
+    house = await behind(world, "bob", "dave")
+    broken = iter([replies.OK, HangUp()])
+    script = Script(end_each=lambda _: next(broken, replies.OK))
+    remote = lmtp_server(world, script)
+    assert (await house.receive(CAROL, to=[BOB, "dave@example.net"])).ok
+    await world.sleep(hours=1)
+    assert [len(one.recipients) for one in remote.received] == [2, 1]
+    assert remote.received[1].recipients == (parse_address("dave@example.net"),)
+
+
+async def test_lmtp_is_asked_ahead_too(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    await relay(house, host="10.0.0.1:24", transport="lmtp", recipients="call")
+    lmtp_server(world, refuser(["nobody@example.net"]).script)
+    assert [await code(house, name) for name in ("bob", "nobody")] == [250, 550]

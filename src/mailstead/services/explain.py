@@ -247,6 +247,8 @@ _WAYS = {
     "implicit mx": "the domain has no MX record: its own address (RFC 5321 section 5.1)",
     "literal": "the address literal itself",
     "route": "a route that was set for it",
+    "relay": "the server that was named for its domain (mailstead relay)",
+    "lmtp": "the server that was named for its domain, by LMTP (mailstead relay)",
     "smarthost": "the smarthost of the configuration",
 }
 _REACHED = {

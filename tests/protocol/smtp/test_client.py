@@ -24,6 +24,7 @@ from mailstead.protocol.smtp.client import (
     authenticate,
     deliver,
     hello,
+    local_hello,
     parse_capabilities,
     quit_session,
     start_tls,
@@ -60,10 +61,11 @@ def talk(dialogue: Generator[Any, Any, Any], *answers: Reply) -> tuple[list[str]
         request = next(dialogue)
         while True:
             match request:
-                case Batch(commands):
+                case Batch(commands, more):
                     sent.append(b"".join(commands).decode().replace("\r\n", "|"))
-                    given, left = left[: len(commands)], left[len(commands) :]
-                    request = dialogue.send(given + [LOST] * (len(commands) - len(given)))
+                    count = len(commands) + more
+                    given, left = left[:count], left[count:]
+                    request = dialogue.send(given + [LOST] * (count - len(given)))
                 case Content():
                     sent.append("CONTENT")
                     request = dialogue.send([])
@@ -116,6 +118,69 @@ def both(stage: Stage, reply: Reply) -> dict[Address, RecipientOutcome]:
 )
 def test_pipelined(answers, sent, expected):
     assert talk(deliver(ENVELOPE, SMALL, PIPELINING), *answers) == (sent, expected)
+
+
+LMTP = Capabilities(frozenset({"PIPELINING"}), lmtp=True)
+FULL = Reply(452, "4.2.2", "full")
+
+
+def apart(alice: RecipientOutcome, carol: RecipientOutcome) -> dict[Address, RecipientOutcome]:
+    return {ALICE: alice, CAROL: carol}
+
+
+@pytest.mark.rfc("2033 section 4.2")
+@pytest.mark.parametrize(
+    ("answers", "sent", "expected"),
+    [
+        ([OK, OK, OK, GO, OK, OK], [MAIL + RCPTS, "DATA|", "CONTENT", ".|"], both(Stage.END, OK)),
+        (
+            [OK, OK, OK, GO, OK, FULL],
+            [MAIL + RCPTS, "DATA|", "CONTENT", ".|"],
+            apart(RecipientOutcome(Stage.END, OK), RecipientOutcome(Stage.END, FULL)),
+        ),
+        (
+            [OK, NO, OK, GO, FULL],
+            [MAIL + RCPTS, "DATA|", "CONTENT", ".|"],
+            apart(RecipientOutcome(Stage.RCPT, NO), RecipientOutcome(Stage.END, FULL)),
+        ),
+        (
+            [OK, OK, OK, GO, NO],  # the connection breaks before the second reply
+            [MAIL + RCPTS, "DATA|", "CONTENT", ".|"],
+            apart(RecipientOutcome(Stage.END, NO), RecipientOutcome(Stage.END, LOST)),
+        ),
+        ([OK, NO, NO, OK], [MAIL + RCPTS, "RSET|"], both(Stage.RCPT, NO)),
+        ([NO, NO, NO], [MAIL + RCPTS], both(Stage.MAIL, NO)),
+        ([OK, OK, OK, LATER, OK], [MAIL + RCPTS, "DATA|", "RSET|"], both(Stage.DATA, LATER)),
+        ([OK, OK, OK, GO, GO, OK], [MAIL + RCPTS, "DATA|", "CONTENT", ".|"], None),
+    ],
+)
+def test_lmtp_has_an_answer_for_each(answers, sent, expected):
+    told = talk(deliver(ENVELOPE, SMALL, LMTP), *answers)
+    assert told[0] == sent
+    if expected is None:
+        assert [one.delivered for one in told[1].values()] == [False, True]  # 354 is no yes
+    else:
+        assert told[1] == expected
+
+
+@pytest.mark.rfc("2033 section 5")
+def test_lmtp_without_pipelining():
+    answers = [OK, OK, OK, GO, OK, FULL]
+    sent, outcomes = talk(deliver(ENVELOPE, SMALL, Capabilities(lmtp=True)), *answers)
+    assert (len(sent), outcomes[CAROL].reply) == (6, FULL)
+
+
+@pytest.mark.rfc("2033 section 4.1")
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Reply(250, "", "x\nPIPELINING"), LMTP),
+        (NO, NO),
+        (LOST, LOST),
+    ],
+)
+def test_lmtp_says_lhlo_and_nothing_else(answer, expected):
+    assert talk(local_hello("mx.example.net"), answer) == (["LHLO mx.example.net|"], expected)
 
 
 @pytest.mark.rfc("5321 section 3.3")

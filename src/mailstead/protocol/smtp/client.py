@@ -1,4 +1,4 @@
-"""The client's side of SMTP: dialogues that read downwards, driven by whoever has the connection.
+"""The client's side of SMTP and LMTP: dialogues that read downwards, driven by who has the stream.
 
 A dialogue yields what is to be sent and is sent the replies. The driver answers a Batch with one
 Reply per command, and Content with no reply, once header and body went out through `Stuffer`.
@@ -26,9 +26,10 @@ T = TypeVar("T")
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Commands to be sent together (RFC 2920); each brings one reply, in order."""
+    """Commands to be sent together (RFC 2920); each brings one reply, in order, the last `more`."""
 
     commands: tuple[bytes, ...]
+    more: int = 0
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -81,6 +82,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     auth: tuple[str, ...] = ()
     recipients_limit: int = 0  # RFC 9422 RCPTMAX
     mail_limit: int = 0  # RFC 9422 MAILMAX
+    lmtp: bool = False  # it speaks LMTP (RFC 2033)
 
     def offers(self, keyword: str) -> bool:
         """Whether the extension is offered."""
@@ -105,6 +107,14 @@ def hello(hostname: str) -> Dialogue[Capabilities | Reply]:
         (reply,) = yield Batch((_command("HELO", hostname),))
         return Capabilities() if _positive(reply) else reply
     return parse_capabilities(reply) if _positive(reply) else reply
+
+
+def local_hello(hostname: str) -> Dialogue[Capabilities | Reply]:
+    """The same of an LMTP server, which knows neither EHLO nor HELO (RFC 2033 section 4.1)."""
+    (reply,) = yield Batch((_command("LHLO", hostname),))
+    if not _positive(reply):
+        return reply
+    return msgspec.structs.replace(parse_capabilities(reply), lmtp=True)
 
 
 def start_tls() -> Dialogue[Reply]:
@@ -143,7 +153,9 @@ def deliver(
     if not recipients:
         return outcomes
     commands = _envelope_commands(envelope, recipients, message, capabilities)
-    talk = _pipelined if capabilities.offers("PIPELINING") else _lockstep
+    talk = _lockstep
+    if capabilities.offers("PIPELINING"):
+        talk = _half_pipelined if capabilities.lmtp else _pipelined
     mail, rcpts, data = yield from talk(commands)
     if not _positive(mail):
         yield from _end_unwanted(data)
@@ -158,7 +170,7 @@ def deliver(
         yield from _end_unwanted(data)
         yield from _reset_unless_closed([*rcpts, data])
         return outcomes | _all(accepted, Stage.DATA, data)
-    return outcomes | (yield from _send_content(accepted))
+    return outcomes | (yield from _send_content(accepted, capabilities.lmtp))
 
 
 def ask_about(
@@ -173,7 +185,7 @@ def ask_about(
     heard: list[Reply] = []
     for recipient in recipients if _positive(mail) else ():
         (reply,) = yield Batch((_rcpt(recipient, NO_WISH, utf8),))
-        heard.append(_negative(reply) if not _positive(reply) else reply)
+        heard.append(_settled(reply))
         if not _positive(reply):
             break
     return mail, heard
@@ -188,14 +200,18 @@ def quit_session() -> Dialogue[Reply]:
 # --- parts of the transaction
 
 
-def _send_content(accepted: list[Address]) -> Dialogue[Outcomes]:
+def _send_content(accepted: list[Address], lmtp: bool) -> Dialogue[Outcomes]:
+    """One reply for all, or in LMTP one for each, in the order of RCPT (RFC 2033 section 4.2)."""
     lost = yield Content()
     if lost:
         return _all(accepted, Stage.DATA, lost[0])
-    (end,) = yield Batch((b".\r\n",))
-    if _positive(end):
-        return {recipient: RecipientOutcome(Stage.END, end) for recipient in accepted}
-    return _all(accepted, Stage.END, end)
+    ends = yield Batch((b".\r\n",), len(accepted) - 1 if lmtp else 0)
+    heard = zip(accepted, ends if lmtp else ends * len(accepted), strict=True)
+    return {one: RecipientOutcome(Stage.END, _settled(end)) for one, end in heard}
+
+
+def _settled(reply: Reply) -> Reply:
+    return reply if _positive(reply) else _negative(reply)
 
 
 Talked = tuple[Reply, list[Reply], Reply]
@@ -203,6 +219,15 @@ Talked = tuple[Reply, list[Reply], Reply]
 
 def _pipelined(commands: list[bytes]) -> Dialogue[Talked]:
     mail, *rcpts, data = yield Batch((*commands, _command("DATA")))
+    return mail, rcpts, data
+
+
+def _half_pipelined(commands: list[bytes]) -> Dialogue[Talked]:
+    """DATA apart: an LMTP server that took it without recipients would owe no reply to the dot."""
+    mail, *rcpts = yield Batch(tuple(commands))
+    if not _positive(mail) or not any(map(_positive, rcpts)):
+        return mail, rcpts, rcpts[-1]
+    (data,) = yield Batch((_command("DATA"),))
     return mail, rcpts, data
 
 

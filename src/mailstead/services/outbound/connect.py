@@ -31,6 +31,7 @@ from mailstead.protocol.smtp.client import (
     Upgrade,
     authenticate,
     hello,
+    local_hello,
     start_tls,
 )
 from mailstead.protocol.smtp.replies import CONNECTION_LOST, ReplyReader
@@ -117,8 +118,9 @@ class Connection:
 
     async def _answer(self, request: Request, pieces: Pieces | None) -> list[Reply]:
         match request:
-            case Batch(commands):
-                return await self._batch(commands)
+            case Batch(commands, more):
+                replies = await self._batch(commands)
+                return replies + [await self._reply(END_TIMEOUT) for _ in range(more)]
             case Content():
                 assert pieces is not None
                 return await self._content(pieces)
@@ -264,7 +266,7 @@ class Dialer:
         greeting = await connection.greeting()
         if not _positive(greeting):
             return _refused("greeting", greeting, connection)
-        if trouble := await self._hello(connection):
+        if trouble := await self._hello(connection, way):
             return trouble
         if (
             not clear
@@ -276,8 +278,9 @@ class Dialer:
             return _refused("ehlo", _NO_REQUIRETLS, connection)
         return await self._log_in(connection, way) if way.login else None
 
-    async def _hello(self, connection: Connection) -> Trouble | None:
-        offered = await connection.perform(hello(self._hostname))
+    async def _hello(self, connection: Connection, way: Way) -> Trouble | None:
+        greet = local_hello if way.lmtp else hello
+        offered = await connection.perform(greet(self._hostname))
         if isinstance(offered, Reply):
             return _refused("ehlo", offered, connection)
         connection.capabilities = offered
@@ -297,7 +300,7 @@ class Dialer:
         if reply.code != 220:
             result = Result.STARTTLS_NOT_SUPPORTED
             return _refused("starttls", reply, connection, tls_failed=True, result=result)
-        return await self._secure(connection, way, demand) or await self._hello(connection)
+        return await self._secure(connection, way, demand) or await self._hello(connection, way)
 
     async def _secure(self, connection: Connection, way: Way, demand: Demand) -> Trouble | None:
         """The handshake, and whether the peer is who it has to be."""

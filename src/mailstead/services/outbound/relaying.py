@@ -33,7 +33,8 @@ def relay_way(relay: RelayDomain | None, usual: Way) -> Way:
     """
     if relay is None or not relay.host:
         return usual
-    return Way("relay", parse_route(relay.host))
+    lmtp = relay.transport == "lmtp"
+    return Way("lmtp" if lmtp else "relay", parse_route(relay.host), lmtp=lmtp)
 
 
 def patient(hosts: Lookup[Hosts | Reply]) -> Lookup[Hosts | Reply]:

@@ -63,11 +63,12 @@ class Smarthost(msgspec.Struct, frozen=True):
 class Way(msgspec.Struct, frozen=True):
     """By what rule a domain's mail leaves; without an endpoint, the DNS says where to."""
 
-    name: str  # "mx", "route", "smarthost"
+    name: str  # "mx", "route", "smarthost", "relay", "lmtp"
     endpoint: Endpoint | None = None
     security: Security = Security.OPPORTUNISTIC
     login: str = ""
     password: str = ""
+    lmtp: bool = False
 
     def __repr__(self) -> str:
         return f"Way({self.name}, {self.endpoint}, {self.security.value}, {self.login!r})"

@@ -57,6 +57,7 @@ class Script(msgspec.Struct, frozen=True):
     rcpt: Callable[[Address], Answer] = lambda _: replies.RECIPIENT_OK
     data: Callable[[], Answer] = lambda: replies.START_DATA
     end: Callable[[], Answer] = lambda: replies.OK
+    end_each: Callable[[Address], Answer] = lambda _: replies.OK  # in LMTP instead
     log_in: Callable[[str, str], Answer] = lambda *_: replies.AUTH_FAILED
     tls: ssl.SSLContext | None = None
     implicit_tls: bool = False
@@ -158,6 +159,10 @@ class _Session:
                 self.note(event)
                 await self.start_tls()
                 return
+            case MessageEnd() if self.script.options.lmtp:
+                self.note(event)
+                await self.finish_each()
+                return
             case _:
                 self.note(event)
                 await self.say(self.answer(event))
@@ -204,21 +209,32 @@ class _Session:
     def finish(self) -> Answer:
         """The final dot; a message is remembered even if the answer to it is never heard."""
         answer = self.script.end()
-        if not isinstance(answer, Reply) or answer.ok:
-            content = b"".join(self.content)
-            self.remote.received.append(
-                Received(
-                    self.reverse_path,
-                    tuple(self.recipients),
-                    content,
-                    self.stream.tls,
-                    self.login,
-                    tuple(self.wishes),
-                    self.require_tls,
-                )
-            )
+        if not _refuses(answer):
+            self.remember(tuple(self.recipients))
         self.forget()
         return answer
+
+    async def finish_each(self) -> None:
+        """The final dot in LMTP: one reply for each recipient."""
+        answers = {one: self.script.end_each(one) for one in self.recipients}
+        self.remember(tuple(one for one, answer in answers.items() if not _refuses(answer)))
+        self.forget()
+        for answer in answers.values():
+            await self.say(answer)
+
+    def remember(self, recipients: tuple[Address, ...]) -> None:
+        """The message came in for these."""
+        self.remote.received.append(
+            Received(
+                self.reverse_path,
+                recipients,
+                b"".join(self.content),
+                self.stream.tls,
+                self.login,
+                tuple(self.wishes),
+                self.require_tls,
+            )
+        )
 
     def advance(self, exchange: sasl.Exchange, response: bytes | None) -> Answer:
         """One step of a log-in."""
@@ -250,3 +266,7 @@ class _Session:
         secured = TlsStream(self.stream, self.script.tls, server_side=True)
         await secured.handshake()
         self.stream = secured
+
+
+def _refuses(answer: Answer) -> bool:
+    return isinstance(answer, Reply) and not answer.ok

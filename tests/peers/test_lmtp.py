@@ -1,0 +1,227 @@
+"""LMTP with real programs: we deliver to Dovecot."""
+
+import imaplib
+import os
+import shutil
+import smtplib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WAIT = 30.0  # seconds for mail to arrive
+MESSAGE = (
+    b"From: carol@example.com\r\nTo: all@example.net\r\nSubject: By LMTP\r\n"
+    b"Date: Sat, 21 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@example.com>\r\n\r\n"
+    b".\r\n..dots\r\nGr\xc3\xbc\xc3\x9fe\r\n" + b"x" * 900 + b"\r\nend\r\n"
+)
+
+Run = Callable[..., str]
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + WAIT
+    while time.monotonic() < deadline:
+        with suppress(OSError, imaplib.IMAP4.error):
+            if found := condition():
+                return found
+        time.sleep(0.05)
+    return pytest.fail(f"{what} did not happen within {WAIT} s")
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def answers(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), 1):
+        return True
+
+
+class Server:
+    """A `mailstead serve` for example.org on loopback, with the account alice."""
+
+    def __init__(self, folder: Path, run: Run) -> None:
+        self.smtp, self.imap, self.lmtp = free_port(), free_port(), free_port()
+        self.run_program = run
+        folder.mkdir()
+        self.config = folder / "mailstead.toml"
+        self.config.write_text(
+            f"""hostname = "mx.example.org"
+database = "sqlite://{folder}/mailstead.db"
+loopback_clear_text = true
+[listen]
+smtp = ["127.0.0.1:{self.smtp}"]
+submission = []
+submissions = []
+imap = ["127.0.0.1:{self.imap}"]
+imaps = []
+operator = []
+"""
+        )
+        self.mailstead("domain", "add", "example.org")
+        secret = "long-secret\n"
+        self.mailstead("account", "add", "alice@example.org", "--password-stdin", input=secret)
+        program = [sys.executable, "-m", "mailstead", "--config", str(self.config), "serve"]
+        self.log = folder / "log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(program, stderr=log)
+        wait_for(lambda: answers(self.smtp), "the start of the server")
+
+    def mailstead(self, *words: str, input: str | None = None) -> str:
+        program = [sys.executable, "-m", "mailstead", "--config", str(self.config)]
+        return self.run_program(*program, *words, input=input)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        assert self.process.wait(20) == 0, self.log.read_text()
+
+
+@pytest.fixture
+def server(run: Run, tmp_path: Path) -> Iterator[Server]:
+    """Our server."""
+    one = Server(tmp_path / "server", run)
+    yield one
+    one.stop()
+
+
+class Dovecot:
+    """Its LMTP server, with the users bob and dave, and full, who has no room left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        for name in ("run", "state", "mail"):
+            (folder / name).mkdir(parents=True)
+        shutil.chown(folder / "mail", "nobody")
+        quota = "userdb_quota_rule=*:bytes=1"
+        (folder / "users").write_text(f"bob:::::::\ndave:::::::\nfull:::::::{quota}\n")
+        (folder / "dovecot.conf").write_text(
+            f"""base_dir = {folder}/run
+state_dir = {folder}/state
+log_path = {folder}/log
+protocols = lmtp
+listen = 127.0.0.1
+ssl = no
+first_valid_uid = 1
+mail_uid = nobody
+mail_gid = nogroup
+mail_location = maildir:{folder}/mail/%n
+auth_username_format = %Ln
+lmtp_save_to_detail_mailbox = no
+recipient_delimiter = +
+passdb {{
+  driver = passwd-file
+  args = username_format=%n {folder}/users
+}}
+userdb {{
+  driver = passwd-file
+  args = username_format=%n {folder}/users
+  default_fields = uid=65534 gid=65534 home={folder}/mail/%n
+}}
+mail_plugins = quota
+protocol lmtp {{
+  mail_plugins = quota
+}}
+plugin {{
+  quota = maildir:User
+}}
+quota_full_tempfail = yes
+service lmtp {{
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {self.port}
+  }}
+}}
+"""
+        )
+        self.process = subprocess.Popen(
+            ["/usr/sbin/dovecot", "-F", "-c", str(folder / "dovecot.conf")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for(lambda: answers(self.port), "Dovecot's start")
+
+    def mail_of(self, name: str) -> list[bytes]:
+        """What lies in an inbox."""
+        new = self.folder / "mail" / name / "new"
+        return [path.read_bytes() for path in new.iterdir()] if new.is_dir() else []
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+@pytest.fixture
+def dovecot(need: Callable[..., None], missing: Callable[[str], None]) -> Iterator[Dovecot]:
+    """Dovecot, which has to be root."""
+    need("dovecot")
+    if not Path("/usr/lib/dovecot/lmtp").exists():
+        missing("dovecot-lmtpd")
+    if os.geteuid() != 0:
+        pytest.skip("Dovecot needs root")
+    folder = Path("/tmp/mailstead-dovecot-test")  # others than root have to get there
+    shutil.rmtree(folder, ignore_errors=True)
+    one = Dovecot(folder)
+    yield one
+    one.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def send(port: int, *recipients: str) -> dict[str, tuple[int, bytes]]:
+    """By SMTP, from a stranger; who was refused."""
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        return client.sendmail("carol@example.com", list(recipients), MESSAGE, ["BODY=8BITMIME"])
+
+
+def test_dovecot_takes_for_each_recipient_by_itself(server: Server, dovecot: Dovecot) -> None:
+    server.mailstead(
+        "relay", "add", "example.net", "--transport", "lmtp", "--host", f"127.0.0.1:{dovecot.port}"
+    )
+    server.mailstead("relay", "recipients", "example.net", "add", "bob", "full", "gone")
+    to = [f"{name}@example.net" for name in ("bob", "full", "gone", "nobody")]
+    assert set(send(server.smtp, *to)) == {"nobody@example.net"}
+    (mail,) = wait_for(lambda: dovecot.mail_of("bob"), "the message's arrival")
+    kept = mail.replace(b"\r\n", b"\n")
+    assert kept[kept.index(b"From: ") :] == MESSAGE.replace(b"\r\n", b"\n")
+    outcomes = wait_for(lambda: outcomes_of(server, 3), "three outcomes")
+    assert sorted(outcomes) == [
+        ("bob@example.net", "relayed"),
+        ("full@example.net", "deferred"),
+        ("gone@example.net", "failed"),
+    ]
+    assert "full@example.net" in server.mailstead("queue", "list")
+    assert "4.2.2" in server.mailstead("queue", "list")
+
+
+def outcomes_of(server: Server, count: int) -> list[tuple[str, str]]:
+    """What the log says came of recipients, once there are so many."""
+    found = []
+    for line in server.log.read_text().splitlines():
+        words = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        if words.get("what") == "attempted":
+            found.append((words.get("to", words.get("recipient", "")), words["outcome"]))
+    return found if len(found) >= count else []
+
+
+def test_dovecot_is_asked_about_recipients(server: Server, dovecot: Dovecot) -> None:
+    server.mailstead(
+        "relay",
+        "add",
+        "example.net",
+        "--transport=lmtp",
+        f"--host=127.0.0.1:{dovecot.port}",
+        "--recipients=call",
+    )
+    to = [f"{name}@example.net" for name in ("bob", "dave+tag", "nobody")]
+    refused = send(server.smtp, *to)
+    assert {one: code for one, (code, _) in refused.items()} == {"nobody@example.net": 550}
+    wait_for(lambda: dovecot.mail_of("bob") and dovecot.mail_of("dave"), "their arrival")
