@@ -1,4 +1,4 @@
-"""LMTP with real programs: we deliver to Dovecot."""
+"""LMTP with real programs: we deliver to Dovecot, Postfix delivers to us."""
 
 import imaplib
 import os
@@ -63,6 +63,7 @@ loopback_clear_text = true
 smtp = ["127.0.0.1:{self.smtp}"]
 submission = []
 submissions = []
+lmtp = ["127.0.0.1:{self.lmtp}"]
 imap = ["127.0.0.1:{self.imap}"]
 imaps = []
 operator = []
@@ -225,3 +226,101 @@ def test_dovecot_is_asked_about_recipients(server: Server, dovecot: Dovecot) -> 
     refused = send(server.smtp, *to)
     assert {one: code for one, (code, _) in refused.items()} == {"nobody@example.net": 550}
     wait_for(lambda: dovecot.mail_of("bob") and dovecot.mail_of("dave"), "their arrival")
+
+
+class Postfix:
+    """Takes mail for example.org at a port, and gives it to an LMTP server."""
+
+    def __init__(self, folder: Path, lmtp: int) -> None:
+        self.folder, self.port = folder, free_port()
+        for name in ("spool", "data"):
+            (folder / name).mkdir(parents=True)
+        shutil.chown(folder / "data", "postfix")
+        (folder / "main.cf").write_text(
+            f"""compatibility_level = 3.6
+queue_directory = {folder}/spool
+data_directory = {folder}/data
+myhostname = front.example.org
+mydestination =
+mynetworks = 127.0.0.0/8
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+maillog_file = {folder}/log
+maillog_file_prefixes = {folder}
+virtual_mailbox_domains = example.org
+virtual_mailbox_maps = static:all
+virtual_transport = lmtp:inet:127.0.0.1:{lmtp}
+lmtp_destination_recipient_limit = 50
+alias_maps =
+alias_database =
+"""
+        )
+        master = Path("/etc/postfix/master.cf").read_text().splitlines()
+        lines = [line for line in master if not line.startswith(("smtp      inet", "#"))]
+        unchrooted = [
+            " ".join([*line.split()[:4], "n", *line.split()[5:]]) if line[:1].isalpha() else line
+            for line in lines
+        ]
+        (folder / "master.cf").write_text(
+            "\n".join([f"127.0.0.1:{self.port} inet n - n - - smtpd", *unchrooted, ""])
+        )
+        self.do("start")
+        wait_for(lambda: answers(self.port), "Postfix's start")
+
+    def do(self, what: str) -> None:
+        done = subprocess.run(
+            ["postfix", "-c", str(self.folder), what], check=False, capture_output=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def status(self, count: int) -> dict[str, str]:
+        """What its log says came of recipients by LMTP, once there are so many."""
+        found = {}
+        for line in (self.folder / "log").read_text().splitlines():
+            if "/lmtp[" in line and "status=" in line:
+                to = line.partition("to=<")[2].partition(">")[0]
+                found[to] = line.partition("status=")[2].partition(" ")[0]
+        return found if len(found) >= count else {}
+
+
+@pytest.fixture
+def postfix(need: Callable[..., None], server: Server) -> Iterator[Postfix]:
+    """Postfix in front of our server."""
+    need("postfix")
+    if os.geteuid() != 0:
+        pytest.skip("Postfix needs root")
+    folder = Path("/tmp/mailstead-postfix-lmtp-test")
+    shutil.rmtree(folder, ignore_errors=True)
+    one = Postfix(folder, server.lmtp)
+    yield one
+    one.do("stop")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_postfix_hears_of_each_recipient(server: Server, postfix: Postfix) -> None:
+    secret = "long-secret\n"
+    for name in ("bob", "full"):
+        server.mailstead("account", "add", f"{name}@example.org", "--password-stdin", input=secret)
+    server.mailstead("account", "quota", "full@example.org", "1")
+    send(server.smtp, "full@example.org")  # the last that it has room for
+    names = ("alice", "bob", "full", "nobody")
+    assert send(postfix.port, *(f"{name}@example.org" for name in names)) == {}
+    assert wait_for(lambda: postfix.status(4), "the outcomes") == {
+        "alice@example.org": "sent",
+        "bob@example.org": "sent",
+        "full@example.org": "deferred",
+        "nobody@example.org": "bounced",
+    }
+    for name in ("alice", "bob"):
+        mail = newest(server, name)
+        assert b"with LMTP id" in mail
+        assert mail[mail.index(b"From: ") :] == MESSAGE
+
+
+def newest(server: Server, name: str) -> bytes:
+    with imaplib.IMAP4("127.0.0.1", server.imap) as client:
+        client.login(f"{name}@example.org", "long-secret")
+        assert client.select("INBOX")[1] == [b"1"]
+        _, found = client.fetch("*", "(BODY.PEEK[])")
+        octets: bytes = found[0][1]
+        return octets

@@ -95,6 +95,8 @@ user = {user}
 #submission = ["0.0.0.0:587", "[::]:587"]
 # The same, with TLS from the first octet (RFC 8314): the better of the two.
 #submissions = ["0.0.0.0:465", "[::]:465"]
+# From hosts that deliver to us by LMTP (RFC 2033), this machine's and those of relay_from alone.
+#lmtp = []
 # Mailboxes for mail programs, with STARTTLS (RFC 9051).
 #imap = ["0.0.0.0:143", "[::]:143"]
 # The same, with TLS from the first octet (RFC 8314).

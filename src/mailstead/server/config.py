@@ -38,6 +38,7 @@ class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     submissions: tuple[str, ...] = ("0.0.0.0:465", "[::]:465")
     imap: tuple[str, ...] = ("0.0.0.0:143", "[::]:143")
     imaps: tuple[str, ...] = ("0.0.0.0:993", "[::]:993")
+    lmtp: tuple[str, ...] = ()
     http: tuple[str, ...] = ("0.0.0.0:80", "[::]:80")
     operator: tuple[str, ...] = ("127.0.0.1:9325",)
 

@@ -192,6 +192,7 @@ PROTOCOLS: dict[str, Callable[[House, ssl.SSLContext, Endpoint], Serve]] = {
     "smtp": _smtp(Role.MX, implicit_tls=False),
     "submission": _smtp(Role.SUBMISSION, implicit_tls=False),
     "submissions": _smtp(Role.SUBMISSION, implicit_tls=True),
+    "lmtp": _smtp(Role.LMTP, implicit_tls=False),
     "imap": _imap(implicit_tls=False),
     "imaps": _imap(implicit_tls=True),
     HTTP: _http,

@@ -96,6 +96,10 @@ class Doorkeeper:
         """Whether the peer may say by XCLIENT for whom it speaks (the setting xclient_from)."""
         return limits.is_within(address, self._settings.xclient_from)
 
+    def may_deliver(self, address: str) -> bool:
+        """Whether the peer may speak LMTP: from this machine, or from where it may relay."""
+        return limits.is_within(address, limits.LOOPBACK) or self.may_relay(address)
+
     def stranger(self, address: str) -> bytes:
         """The key that a peer's misses are counted under; empty for who is exempt from that."""
         if self._is_exempt(address) or self.may_relay(address):

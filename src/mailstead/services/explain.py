@@ -113,7 +113,11 @@ def format_time(at: datetime) -> str:
 
 # ---------------------------------------------------------------------- sessions
 
-_WHO = {"mx": "Another server connected", "submission": "A mail program connected"}
+_WHO = {
+    "mx": "Another server connected",
+    "submission": "A mail program connected",
+    "lmtp": "A host that delivers to us connected",
+}
 
 
 def _of_session(entry: Connected | LoggedIn | LoginFailed) -> Line:

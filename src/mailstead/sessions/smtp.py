@@ -1,4 +1,4 @@
-"""An SMTP session, on port 25 or for submission: each event has one reply, the Visit knows which.
+"""An SMTP or LMTP session: each event has one reply, the Visit knows which.
 
 Owns: time limits, the count of errors, TLS and log-in as the protocol wants them (RFC 3207, 4954).
 """
@@ -50,6 +50,7 @@ from mailstead.services.inbound.visit import (
     Site,
     Visit,
 )
+from mailstead.services.limits import unit_of
 from mailstead.sessions.pump import Output, Pace, Reader, drive
 
 COMMAND_TIMEOUT = timedelta(minutes=5)  # RFC 5321 section 4.5.3.2.7
@@ -79,6 +80,9 @@ async def serve(stream: Stream, site: Site, door: Door) -> None:
         if guest.refused:
             await _turn_away(stream, door)
             return
+        if door.role is Role.LMTP and not site.doorkeeper.may_deliver(stream.peer.address):
+            await _turn_away_stranger(stream, site)
+            return
         if door.implicit_tls and door.tls:
             stream = await _start_tls(stream, door.tls)
         session = _Session(stream, site, door, guest)
@@ -102,6 +106,14 @@ async def _turn_away(stream: Stream, door: Door) -> None:
     """A handshake only to say no would be what a flood wants; there it ends without a word."""
     if not door.implicit_tls:
         stream.send(replies.format_reply(replies.TOO_MANY_CONNECTIONS))
+    await stream.close()
+
+
+async def _turn_away_stranger(stream: Stream, site: Site) -> None:
+    """Whoever speaks LMTP is believed what others have to prove."""
+    peer, reply = stream.peer, replies.NOT_LISTED
+    site.doorkeeper.refuse("lmtp", unit_of(peer.address), "connect", str(reply), str(peer))
+    stream.send(replies.format_reply(reply))
     await stream.close()
 
 
@@ -158,6 +170,10 @@ class _Session:
                 await self._secure()
             case Xclient():
                 await self._adopt(event)
+            case MessageEnd() | MessageRefused():  # in LMTP a reply for each recipient
+                reply = await self._answer(event)
+                for _ in range(self.engine.owed):
+                    self._reply(reply)
             case _:
                 self._reply(await self._answer(event))
 
@@ -182,7 +198,8 @@ class _Session:
             return await self._transaction(event)
         except TemporaryFailure as failure:
             log.warning("put off a message from %s: %s", self.visit.peer, failure.reason)
-            self.visit.forget()
+            if not isinstance(event, Rcpt):  # others were taken, and may get their mail
+                self.visit.forget()
             return replies.LOCAL_ERROR
 
     async def _transaction(self, event: Event) -> Reply:
@@ -309,6 +326,7 @@ def _options(site: Site, door: Door, peer: Endpoint) -> ServerOptions:
         auth_mechanisms=tuple(sasl.MECHANISMS) if submission else (),
         auth_needs_tls=not door.clear_text_login,
         recipients_limit=RECIPIENTS_LIMIT,
+        lmtp=door.role is Role.LMTP,
         dsn=submission,
         require_tls=True,
         future_release=FUTURE_RELEASE_LIMIT if submission else None,

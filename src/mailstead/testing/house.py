@@ -153,6 +153,7 @@ class SimulatedHouse:
         submission = smtp.Door(Role.SUBMISSION, self.tls, clear_text_login=True)
         self._listen(25, mx)
         self._listen(587, submission)
+        self._listen(24, smtp.Door(Role.LMTP))
         door = imap_state.Door(clear_text_login=True)
         self._open(143, lambda stream: imap_session.serve(stream, self.house.imap, door))
 
@@ -172,7 +173,7 @@ class SimulatedHouse:
 
     async def stop(self) -> None:
         """Close the ports and the store."""
-        for port in (25, 143, 587):
+        for port in (24, 25, 143, 587):
             self.world.network.unlisten(self.address, port)
         self.sending.cancel()
         await asyncio.gather(self.sending, return_exceptions=True)

@@ -2,7 +2,7 @@
 
     given: accounts alice, bob          (there is always alice@example.org)
     given: C1 is a stranger             (the greeting is still to come; TLS is not offered)
-    given: C1 is on port 25             (or 587: connected, the greeting is still to come)
+    given: C1 is on port 25             (or 587, 24 for LMTP: the greeting is still to come)
     given: C1 is alice                  (connected and logged in, nothing left to read)
     given: C1 is alice with INBOX selected
     deliver: alice "Hello" (\\Seen)      (a message of fixed octets, or of the lines with | below)
@@ -30,6 +30,7 @@ from mailstead.storage.blobs import MemoryBody
 from mailstead.testing.house import PASSWORD, SimulatedHouse, SimulatedWorld
 
 PORT = 143
+LMTP_PORT = 24
 SIZE_LIMIT = 1_000_000
 _GIVEN = re.compile(r"(C\d) is (a stranger|\w+)(?: with (\S+) (selected|examined))?\Z")
 _ON_PORT = re.compile(r"(C\d) is on port (\d+)\Z")
@@ -103,7 +104,8 @@ class ImapHouse:
 
     async def connect(self, port: int = PORT) -> Client:
         """A client that has not even read the greeting."""
-        return Client(await self.world.network.connect(self.address, port))
+        source = "127.0.0.1" if port == LMTP_PORT else None  # others are turned away there
+        return Client(await self.world.network.connect(self.address, port, source))
 
     async def log_in(self, name: str) -> Client:
         """A client that has logged in."""

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mailstead.model.address import Address, Domain
 from mailstead.model.envelope import BodyType
@@ -405,8 +407,37 @@ class TestLmtp:
         server.send(replies.MAILBOX_FULL)
         assert server.receive(b"") == [Noop()]
 
+    @given(
+        st.lists(st.integers(1, 30), max_size=60),
+        st.lists(st.booleans(), min_size=4, max_size=4),
+    )
+    def test_however_the_octets_come(self, sizes, taken):
+        """As many replies are owed as recipients were taken, and nothing gets out of step."""
+        content = b"DATA\r\na: b\r\n\r\n..\r\n.\r\n" if any(taken) else b""
+        data = b"LHLO x\r\n" + MAIL + RCPT * 4 + content + b"NOOP\r\n"
+        server, answers, seen, owed = SmtpServer(self.LMTP), iter(taken), [], []
+        while data:
+            size = sizes.pop() if sizes else len(data)
+            events, data = server.receive(data[:size]), data[size:]
+            while events:
+                seen += events
+                owed += [server.owed] * isinstance(events[-1], MessageEnd)
+                for _ in range(server.owed):
+                    server.send(_reply_to(events[-1], answers))
+                events = server.receive(b"")
+        commands = [type(one) for one in seen if not isinstance(one, HeaderEnd | Chunk)]
+        message = [Data, MessageEnd] if any(taken) else []
+        assert commands == [Helo, Mail, *[Rcpt] * 4, *message, Noop]
+        assert owed == [sum(taken)] * any(taken)
+
     @pytest.mark.rfc("2033 section 4.1")
     @pytest.mark.parametrize("verb", [b"HELO", b"EHLO"])
     def test_only_lhlo(self, verb):
         assert last(verb + b" x\r\n", self.LMTP) == Malformed(replies.UNKNOWN_COMMAND)
         assert last(b"LHLO x\r\n", self.LMTP) == Helo("x", True)
+
+
+def _reply_to(event, answers):
+    if isinstance(event, Rcpt):
+        return replies.RECIPIENT_OK if next(answers) else replies.UNKNOWN_RECIPIENT
+    return replies.START_DATA if isinstance(event, Data) else replies.OK

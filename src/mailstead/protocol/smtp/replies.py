@@ -58,6 +58,7 @@ TLS_UNAVAILABLE = Reply(454, "4.7.0", "TLS is not available at the moment, try a
 RELAY_DENIED = Reply(
     550, "5.7.1", "This server does not relay for you; log in on the submission port if you may"
 )
+NOT_LISTED = Reply(554, "5.7.1", "LMTP is for this machine and for the networks of relay_from")
 RELAY_SENDER_DENIED = Reply(
     550, "5.7.1", "From your network mail leaves only with a sender whose domain is hosted here"
 )

@@ -106,6 +106,11 @@ class SmtpServer:
         """Octets that wait here; while a reply is owed, stop reading when they are many."""
         return len(self._lines.data)
 
+    @property
+    def owed(self) -> int:
+        """Replies that the peer waits for: one, but after an LMTP message one a recipient."""
+        return self._awaited
+
     def receive(self, data: bytes) -> list[Event]:
         """The events up to the first that wants a reply; never raises, whatever the bytes."""
         self._lines.data += data

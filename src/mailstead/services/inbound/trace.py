@@ -43,10 +43,12 @@ def received(hop: Hop) -> bytes:
     return line.encode()
 
 
-def with_protocol(extended: bool, tls: bool, login: bool, utf8: bool) -> str:
+def with_protocol(extended: bool, tls: bool, login: bool, utf8: bool, lmtp: bool = False) -> str:
     """The keyword after "with" (RFC 3848; RFC 6531 section 4.3)."""
     if not extended:
         return "SMTP"
+    if lmtp:
+        return ("UTF8LMTP" if utf8 else "LMTP") + "S" * tls
     return ("UTF8SMTP" if utf8 else "ESMTP") + "S" * tls + "A" * login
 
 

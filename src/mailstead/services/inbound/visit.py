@@ -64,6 +64,7 @@ class Role(enum.StrEnum):
 
     MX = "mx"
     SUBMISSION = "submission"
+    LMTP = "lmtp"  # from hosts of ours; nothing is relayed
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -132,7 +133,7 @@ class Visit:
         if self._has_harvested():
             return replies.TOO_MANY_UNKNOWN
         found = await self.site.store.look_up(lambda tx: self._find(tx, recipient))
-        if found in _NOBODY_HERE:
+        if found in _NOBODY_HERE and self.role is not Role.LMTP:
             sender = self.login.organisation if self.login else None
             found = await self.site.relays.find(recipient, sender) or found
         if isinstance(found, Found) and found.leaves:
@@ -215,7 +216,8 @@ class Visit:
         return True
 
     def _count_unknown(self, reply: Reply) -> None:
-        if reply == replies.UNKNOWN_RECIPIENT and self.login is None:
+        known = self.login is not None or self.role is Role.LMTP
+        if reply == replies.UNKNOWN_RECIPIENT and not known:
             self.unknown += 1
             self.site.doorkeeper.unknown_recipient(self.peer.address)
 
@@ -346,6 +348,7 @@ class Visit:
             bool(self.tls),
             self.login is not None,
             self.envelope.smtputf8,
+            self.role is Role.LMTP,
         )
         one = self.recipients[0].address if len(self.recipients) == 1 else None
         return received(
