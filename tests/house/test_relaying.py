@@ -488,3 +488,42 @@ async def test_lmtp_is_asked_ahead_too(world: SimulatedWorld) -> None:
     await relay(house, host="10.0.0.1:24", transport="lmtp", recipients="call")
     lmtp_server(world, refuser(["nobody@example.net"]).script)
     assert [await code(house, name) for name in ("bob", "nobody")] == [250, 550]
+
+
+# ---------------------------------------------------------------------- ETRN
+
+
+async def say(house: SimulatedHouse, *lines: str) -> list[str]:
+    async with SmtpClient(house.world.network, house.address, 25) as client:
+        return [str(await client.command(line)) for line in lines]
+
+
+@pytest.mark.rfc("1985 section 5.1")
+async def test_etrn_sends_what_waits(world: SimulatedWorld) -> None:
+    """Whatever it waits for, and once a minute at most."""
+    house = await backup(world, "bob")
+    full = refuser([BOB], Reply(452, "4.2.2", "Mailbox full"))
+    world.network.listen(PRIMARY, 25, full.serve)
+    for _ in range(2):
+        assert (await house.receive(CAROL, to=BOB)).ok
+    await world.sleep(hours=20)
+    primary = sink()
+    world.network.listen(PRIMARY, 25, primary.serve)
+    assert await say(house, "ETRN Example.NET", "ETRN example.net") == [
+        "253 2.0.0 OK, 2 pending messages for node example.net started",
+        "250 2.0.0 OK, queuing for node example.net started",
+    ]
+    await world.sleep(seconds=10)
+    assert len(primary.received) == 2
+    await world.sleep(minutes=1)
+    assert await say(house, "ETRN example.net") == [
+        "251 2.0.0 OK, no messages waiting for node example.net"
+    ]
+
+
+@pytest.mark.rfc("1985 section 5")
+async def test_etrn_that_does_nothing(world: SimulatedWorld) -> None:
+    house = await backup(world, "bob")
+    lines = ("ETRN", "ETRN @example.net", "ETRN example.com", "ETRN example.org")
+    told = await say(house, *lines, f"MAIL FROM:<{CAROL}>", "ETRN example.net")
+    assert [one[:3] for one in told] == ["501", "501", "458", "458", "250", "503"]

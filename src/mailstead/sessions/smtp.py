@@ -23,6 +23,7 @@ from mailstead.protocol.smtp.events import (
     ChunkTaken,
     Data,
     Declined,
+    Etrn,
     Event,
     Expn,
     HeaderEnd,
@@ -51,6 +52,7 @@ from mailstead.services.inbound.visit import (
     Visit,
 )
 from mailstead.services.limits import unit_of
+from mailstead.services.outbound.etrn import send_now
 from mailstead.sessions.pump import Output, Pace, Reader, drive
 
 COMMAND_TIMEOUT = timedelta(minutes=5)  # RFC 5321 section 4.5.3.2.7
@@ -222,6 +224,10 @@ class _Session:
                 self.idle_commands += 1
                 self.visit.forget()
                 return replies.RESET_OK
+            case Etrn(node):
+                self.idle_commands += 1
+                site = self.site
+                return await send_now(site.store, site.watch, site.doorkeeper, node)
             case Auth(mechanism, initial):
                 return await self._advance(sasl.MECHANISMS[mechanism](initial), None)
             case AuthResponse(data):
@@ -328,6 +334,7 @@ def _options(site: Site, door: Door, peer: Endpoint) -> ServerOptions:
         recipients_limit=RECIPIENTS_LIMIT,
         lmtp=door.role is Role.LMTP,
         dsn=submission,
+        etrn=door.role is Role.MX,
         require_tls=True,
         future_release=FUTURE_RELEASE_LIMIT if submission else None,
         xclient=site.doorkeeper.may_speak_for_others(peer.address),

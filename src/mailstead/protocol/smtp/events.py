@@ -121,6 +121,12 @@ class Expn(msgspec.Struct, frozen=True):
     text: str
 
 
+class Etrn(msgspec.Struct, frozen=True):
+    """ETRN: whoever speaks for the node wants its mail now (RFC 1985)."""
+
+    node: str
+
+
 class Help(msgspec.Struct, frozen=True):
     """HELP."""
 
@@ -161,6 +167,7 @@ Event = (
     | Noop
     | Vrfy
     | Expn
+    | Etrn
     | Help
     | Quit
     | Malformed

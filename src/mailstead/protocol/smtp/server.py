@@ -25,6 +25,7 @@ from mailstead.protocol.smtp.events import (
     ChunkTaken,
     Data,
     Declined,
+    Etrn,
     Event,
     Expn,
     Helo,
@@ -69,6 +70,7 @@ class ServerOptions(msgspec.Struct, frozen=True):
     smtputf8: bool = True
     chunking: bool = True
     dsn: bool = False
+    etrn: bool = False
     require_tls: bool = False  # offered inside TLS
     future_release: timedelta | None = None  # how far ahead, at most
     xclient: bool = False  # the peer may say whom it speaks for
@@ -151,6 +153,7 @@ class SmtpServer:
             "ENHANCEDSTATUSCODES",
         ]
         lines += ["SMTPUTF8"] * o.smtputf8 + ["CHUNKING"] * o.chunking + ["DSN"] * o.dsn
+        lines += ["ETRN"] * o.etrn
         lines += ["STARTTLS"] * (o.tls_available and not self._tls)
         lines += ["REQUIRETLS"] * ("REQUIRETLS" in self._offered)
         if o.future_release and now:
@@ -410,6 +413,13 @@ class SmtpServer:
             return Malformed(replies.IN_TRANSACTION)
         return _event(grammar.parse_xclient(argument))
 
+    def _parse_etrn(self, argument: str) -> Event:
+        if not self._options.etrn:
+            return Malformed(replies.NOT_OFFERED)
+        if self._mail is not None:
+            return Malformed(replies.IN_TRANSACTION)
+        return Etrn(argument) if argument.strip() else Malformed(replies.ARGUMENT_NEEDED)
+
     def _parse_auth(self, argument: str) -> Event:
         if refusal := self._no_auth_now():
             return Malformed(refusal)
@@ -480,4 +490,5 @@ _COMMANDS: dict[str, Callable[[SmtpServer, str], Event | None]] = {
     "HELP": lambda _, text: Help(text),
     "VRFY": _asking(Vrfy),
     "EXPN": _asking(Expn),
+    "ETRN": SmtpServer._parse_etrn,
 }

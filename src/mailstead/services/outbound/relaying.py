@@ -21,6 +21,7 @@ from mailstead.storage.relays import RelayDomain
 from mailstead.storage.store import WRITE_LIMIT, Store
 
 FLUSH_PAUSE = timedelta(minutes=1)  # at least, between two flushes of a domain
+SLICES_LIMIT = 100  # transactions of one flush
 FLUSHED_LIMIT = 1000  # domains that are remembered
 
 log = logging.getLogger("mailstead.outbound")
@@ -81,10 +82,12 @@ async def flush(store: Store, watch: Watch, lane: str, whatever: bool = False) -
     With `whatever`, also what the server put off itself: somebody asked for it.
     """
     flushed = 0
-    while more := await _flush_some(store, lane, whatever):
-        flushed += more
-        watch.wake_queue()
-        if more < WRITE_LIMIT:
+    for _ in range(SLICES_LIMIT):
+        some = await _flush_some(store, lane, whatever)
+        flushed += some
+        if some:
+            watch.wake_queue()
+        if some < WRITE_LIMIT:
             break
     return flushed
 
