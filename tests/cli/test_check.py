@@ -25,6 +25,7 @@ def check(shell: Any, text: str) -> tuple[int, list[dict[str, Any]]]:
         ('\nhostname = "a b"\n', 2, "is no domain name"),
         (GOOD + '[listen]\nimap = ["x"]\n', 3, "is not host:port"),
         (GOOD + '[listen]\nimap = "x"\n', 3, "Expected `array`"),
+        (GOOD + '[listen]\nlmtp = ["[::1]:25"]\n', 3, "RFC 2033 section 5"),
         (GOOD + '[limits]\nmessage_size = "big"\n', 3, "is no size"),
         (GOOD + 'database = "postgres"\n', 2, "is neither sqlite:///path"),
         (GOOD + 'database = "sqlite:///nonexistent/m.db"\n', 2, "/nonexistent does not exist"),

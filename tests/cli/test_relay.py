@@ -52,6 +52,9 @@ def test_a_server_that_takes_anybody_is_told(mailstead: Shell) -> None:
 def test_what_cannot_be_is_refused(mailstead: Shell) -> None:
     assert "mx.example.net:25" in mailstead("relay", "add", NET, "--host", "no host").err
     assert "--host" in mailstead("relay", "add", NET, "--transport", "lmtp").err
+    refused = mailstead("relay", "add", NET, "--transport", "lmtp", "--host", "10.0.0.1:25")
+    assert "RFC 2033 section 5" in refused.err
+    assert mailstead("relay", "list", "--json").json() == []
     mailstead("domain", "catch-all", "example.org", "alice@example.org")
     refused = mailstead("relay", "add", "example.org", "--host", "10.0.0.1")
     assert (refused.code, "catch-all example.org --none" in refused.err) == (1, True)

@@ -185,9 +185,12 @@ def _checked_host(host: str, transport: str) -> str:
             raise Refusal("LMTP goes to a host that you name: --host HOST:PORT")
         return ""
     try:
-        return str(parse_route(str(parse_endpoint(host, PORTS[transport]))))
+        endpoint = parse_route(str(parse_endpoint(host, PORTS[transport])))
     except ValueError as error:
         raise Refusal(f"{error}; write it as mx.example.net:25") from error
+    if transport == "lmtp" and endpoint.port == PORTS["smtp"]:
+        raise Refusal("LMTP must not go to port 25 (RFC 2033 section 5); 24 is usual")
+    return str(endpoint)
 
 
 def _shown(tx: Tx, one: RelayDomain) -> ShownRelay:

@@ -240,6 +240,7 @@ def _check_values(path: Path, config: Config) -> None:
     checks += [("dns.servers", _dns_server, text) for text in config.dns.servers]
     for name in Listen.__struct_fields__:
         checks += [(f"listen.{name}", parse_endpoint, at) for at in getattr(config.listen, name)]
+    checks += [("listen.lmtp", _not_smtp, at) for at in config.listen.lmtp]
     if config.smarthost:
         checks.append(("smarthost.host", _smarthost, config.smarthost.host))
     for setting, check, text in checks:
@@ -277,6 +278,11 @@ def _route_domain(text: str) -> None:
     """A domain, "*.parent", or "*" for all."""
     if text != "*":
         parse_domain(text.removeprefix("*."))
+
+
+def _not_smtp(text: str) -> None:
+    if parse_endpoint(text).port == 25:
+        raise ValueError("LMTP must not be on port 25 (RFC 2033 section 5)")
 
 
 def _smarthost(text: str) -> Endpoint:
