@@ -159,6 +159,13 @@ async def test_a_dns_that_knows_no_primary_keeps_mail_waiting(world: SimulatedWo
     assert len(primary.received) == 1
 
 
+async def test_who_guesses_names_has_to_go(world: SimulatedWorld) -> None:
+    """The same limit as for domains hosted here; the list is not to be found out."""
+    house = await backup(world, "bob")
+    codes = [(await house.receive(CAROL, to=f"name{n}@example.net")).code for n in range(21)]
+    assert codes == [550] * 20 + [421]
+
+
 # ---------------------------------------------------------------------- gateway
 
 

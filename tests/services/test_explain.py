@@ -24,6 +24,7 @@ from mailstead.model.entries import (
     Retrieved,
     Suppressed,
 )
+from mailstead.services.delivery import relaying
 from mailstead.services.explain import Line, explain, explain_entry, outcome
 from mailstead.services.outbound.classify import advice
 from mailstead.storage import journal
@@ -75,6 +76,15 @@ SENTENCES: list[tuple[AnyEntry, Line]] = [
             "The recipient x@example.org was refused.",
             ("told the peer: 550 5.1.1 No such mailbox",),
             "mailstead account add x@example.org",
+        ),
+    ),
+    (
+        Refused(at=AT, stage="rcpt", reply=str(relaying.UNKNOWN), recipient="x@example.net"),
+        Line(
+            AT,
+            "The recipient x@example.net was refused.",
+            (f"told the peer: {relaying.UNKNOWN}",),
+            "mailstead relay recipients example.net add x@example.net",
         ),
     ),
     (

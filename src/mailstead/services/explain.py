@@ -31,6 +31,7 @@ from mailstead.model.entries import (
     Suppressed,
 )
 from mailstead.model.envelope import format_path
+from mailstead.services.delivery import relaying
 from mailstead.services.outbound.classify import advice
 
 _Waiting = Queued | Attempted | Changed
@@ -210,6 +211,8 @@ def _mend(entry: Refused) -> str:
     code = entry.reply.split(" ")[1] if " " in entry.reply else ""
     domain = entry.recipient.rpartition("@")[2]
     match entry.stage, code:
+        case "rcpt", "5.1.1" if entry.reply == str(relaying.UNKNOWN):
+            return f"mailstead relay recipients {quote(domain)} add {quote(entry.recipient)}"
         case "rcpt", "5.1.1":
             return f"mailstead account add {quote(entry.recipient)}"
         case "rcpt", "5.7.1":

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from mailstead.model.address import Address
 from mailstead.model.numbers import OrganisationId
 from mailstead.model.reply import Reply
-from mailstead.protocol.smtp import replies
 from mailstead.services.delivery.recipients import Found
 from mailstead.storage import relays
 from mailstead.storage.accounts import ROLES, fold
@@ -18,6 +17,9 @@ from mailstead.storage.relays import RelayDomain, Relayed
 from mailstead.storage.store import Store
 
 RULE = "relay"
+UNKNOWN = Reply(
+    550, "5.1.1", "No such recipient in this domain; check the address for typing errors"
+)
 UNSURE = Reply(
     451,
     "4.2.0",
@@ -56,7 +58,7 @@ class Relays:
             case Standing.TAKEN:
                 return _leave(found.domain, address, sender)
             case Standing.UNKNOWN:
-                return replies.UNKNOWN_RECIPIENT
+                return UNKNOWN
             case Standing.UNSURE:
                 return UNSURE
 

@@ -35,7 +35,7 @@ from mailstead.services.delivery.plan import (
     mailboxes_of,
 )
 from mailstead.services.delivery.recipients import Catch, Found, NotHere
-from mailstead.services.delivery.relaying import Relays
+from mailstead.services.delivery.relaying import UNKNOWN, Relays
 from mailstead.services.doorkeeper import Doorkeeper
 from mailstead.services.inbound import returned
 from mailstead.services.inbound.returned import CameHome
@@ -217,7 +217,7 @@ class Visit:
 
     def _count_unknown(self, reply: Reply) -> None:
         known = self.login is not None or self.role is Role.LMTP
-        if reply == replies.UNKNOWN_RECIPIENT and not known:
+        if reply in (replies.UNKNOWN_RECIPIENT, UNKNOWN) and not known:
             self.unknown += 1
             self.site.doorkeeper.unknown_recipient(self.peer.address)
 
