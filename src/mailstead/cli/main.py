@@ -28,6 +28,8 @@ COMMANDS = {
     "domain": "Domains whose mail is ours.",
     "account": "People and programs with mailboxes.",
     "alias": "Addresses that lead to others.",
+    "sender": "What an account may send: as whom, to how many a day, in which stream.",
+    "stream": "Kinds of mail that an organisation sends apart from its people's.",
     "relay": "Domains whose mail we take for another server.",
     "queue": "Mail that waits to leave.",
     "suppression": "Addresses that mail does not go to any more.",

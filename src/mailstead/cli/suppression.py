@@ -39,6 +39,12 @@ def _of_organisation(function: Any) -> Any:
     )
 
 
+def _in_stream(function: Any) -> Any:
+    return click.option("--stream", default="", help="Only of this stream; all if not given.")(
+        function
+    )
+
+
 @click.group()
 def suppression() -> None:
     """Addresses that an organisation's mail does not go to any more."""
@@ -49,6 +55,7 @@ def suppression() -> None:
 @click.option("--reason", type=click.Choice(REASONS), default="named", help="Why.")
 @click.option("--evidence", default="", help="What shows it: a reply, a ticket.")
 @click.option("--days", type=click.IntRange(1, 36_500), help="For so long; for ever if not given.")
+@_in_stream
 @_of_organisation
 @for_operators
 def add(
@@ -56,6 +63,7 @@ def add(
     reason: str,
     evidence: str,
     days: int | None,
+    stream: str,
     organisation: str,
     as_json: bool,
 ) -> None:
@@ -65,7 +73,7 @@ def add(
 
     def work(tx: Tx) -> None:
         until = tx.now + timedelta(days=days) if days else None
-        entry = Suppression(str(address), reason, evidence, tx.now, until)
+        entry = Suppression(str(address), reason, evidence, tx.now, until, stream)
         rows.add(tx, find_organisation(tx, organisation), [entry])
 
     write(work)
@@ -74,11 +82,16 @@ def add(
 
 @suppression.command()
 @click.argument("address", type=ADDRESS)
+@_in_stream
 @_of_organisation
 @for_operators
-def remove(address: Address, organisation: str, as_json: bool) -> None:
+def remove(address: Address, stream: str, organisation: str, as_json: bool) -> None:
     """Write to ADDRESS again."""
-    if not write(lambda tx: rows.remove(tx, find_organisation(tx, organisation), str(address))):
+
+    def work(tx: Tx) -> bool:
+        return rows.remove(tx, find_organisation(tx, organisation), str(address), stream)
+
+    if not write(work):
         raise Refusal(f"{address} is not suppressed: mailstead suppression list", "NONEXISTENT")
     show({"removed": str(address)}, f"Mail to {address} is taken again.", as_json)
 
@@ -90,10 +103,17 @@ def list_(organisation: str, as_json: bool) -> None:
     """List the addresses, why and since when; the first thousand. `export` gives all."""
     found = read(lambda tx: rows.page(tx, find_organisation(tx, organisation), limit=SHOWN))
     shown = [
-        (one.address, one.reason, _day(one.created), _day(one.expires), one.evidence)
+        (
+            one.address,
+            one.stream or "all",
+            one.reason,
+            _day(one.created),
+            _day(one.expires),
+            one.evidence,
+        )
         for one in found
     ]
-    titles = ("ADDRESS", "REASON", "SINCE", "UNTIL", "EVIDENCE")
+    titles = ("ADDRESS", "STREAM", "REASON", "SINCE", "UNTIL", "EVIDENCE")
     show(found, table(titles, shown) if shown else "Nobody is suppressed.", as_json)
 
 

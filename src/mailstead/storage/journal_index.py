@@ -126,8 +126,8 @@ def _sql(keys: int) -> str:
         "WITH RECURSIVE blocks (n) AS (SELECT :last UNION ALL"
         " SELECT n - 1 FROM blocks WHERE n > :first)"
         " SELECT trace FROM blocks CROSS JOIN journal_key AS found"
-        " CROSS JOIN journal ON journal.id = found.journal"
-        f" WHERE found.block = n AND found.key = :key0 AND at >= :since AND at < :until{others}"
+        " CROSS JOIN journal WHERE found.block = n AND found.key = :key0"
+        f" AND journal.id = found.journal AND at >= :since AND at < :until{others}"
         " ORDER BY journal.id DESC LIMIT :limit"
     )
 

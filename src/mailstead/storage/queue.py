@@ -143,10 +143,15 @@ def claim(
         groups.setdefault(key, []).append(waiting)
     messages = {key[0]: get_outgoing(tx, OutgoingId(key[0])) for key in groups}
     return [
-        Job(messages[outgoing], lane, transport, route, tuple(members[at : at + per_job]))
+        Job(messages[outgoing], lane, transport, route, some)
         for (outgoing, lane, transport, route), members in groups.items()
-        for at in range(0, len(members), per_job)
+        # Who gets a return path of their own travels alone.
+        for some in _slices(members, 1 if messages[outgoing].return_domain else per_job)
     ]
+
+
+def _slices(members: list[Waiting], size: int) -> list[tuple[Waiting, ...]]:
+    return [tuple(members[at : at + size]) for at in range(0, len(members), size)]
 
 
 def _due_rows(tx: Tx, limit: int, shut_lanes: Sequence[str]) -> list[tuple[Any, ...]]:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from mailstead.model.address import Address, parse_address, parse_domain
+from mailstead.model.address import Address, Domain, parse_address, parse_domain
 from mailstead.model.errors import Refusal
 from mailstead.model.numbers import AccountId
 from mailstead.storage import accounts, suppression
@@ -81,6 +81,11 @@ def standing(tx: Tx, account: AccountId, address: Address) -> Standing:
         last is not None,
         suppression.joined(suppressed),
     )
+
+
+def find_standing(tx: Tx, account: AccountId) -> Standing:
+    """The same without a recipient."""
+    return standing(tx, account, Address("", Domain("")))
 
 
 def _limit(stored: int | None, usual: int) -> int | None:

@@ -91,7 +91,7 @@ def remove(tx: Tx, organisation: OrganisationId, name: str) -> None:
         name=name,
     )
     if user is not None:
-        raise Refusal(f"{user} sends in it: mailstead account set {user} --stream ''")
+        raise Refusal(f"{user} sends in it; first: mailstead sender stream {user}")
     tx.run(
         "DELETE FROM stream WHERE organisation = :organisation AND name = :name",
         organisation=organisation,

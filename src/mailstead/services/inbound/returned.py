@@ -13,10 +13,10 @@ import msgspec
 
 from mailstead.message import header as fields
 from mailstead.message.arf import Complaint
-from mailstead.message.autoreply import AutoReply
+from mailstead.message.autoreply import AutoReply, find_autoreply
 from mailstead.message.mime import Buffer
 from mailstead.message.report import Report, Reported
-from mailstead.message.returned import Returned, kind_of
+from mailstead.message.returned import Other, Returned, kind_of
 from mailstead.model.address import Address, parse_address
 from mailstead.model.entries import AnyEntry, CameBack, Connected, Queued, Suppressed
 from mailstead.model.numbers import OrganisationId, TraceId
@@ -65,6 +65,10 @@ async def take(
 ) -> CameHome:
     """What the report says about messages of ours; the others get it as any message."""
     kind = kind_of(header, body, str(reverse_path or ""))
+    if isinstance(kind, AutoReply) and find_autoreply(header) is None:
+        kind = (
+            Other()
+        )  # whatever comes to a return path comes from nobody: that alone tells nothing
     return await store.read(lambda tx: _take(tx, recipients, kind))
 
 

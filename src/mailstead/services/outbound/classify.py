@@ -28,6 +28,7 @@ HOST_LIMIT = 255
 
 # Addresses are no words: <spam@example.org> may well be unknown.
 _ADDRESS = re.compile(r"<[^<>\s]{1,320}>|(?:[^\s<>@(\[:.]|\.(?!\.)){1,64}@[\w.-]{1,255}")
+_CODED = re.compile(r"\b[45]\d\d\b|\b4\.\d{1,3}\.\d{1,3}\b")
 _STATUS = re.compile(r"\A#?([245]\.\d{1,3}\.\d{1,3})\b|\(#([245]\.\d{1,3}\.\d{1,3})\)")
 
 
@@ -64,8 +65,13 @@ def classify(reply: Reply, host: str = "", rules: Rules | None = None) -> Classi
 
 
 def classify_report(recipient: Reported, rules: Rules | None = None) -> Classified:
-    """What a recipient's part of a report that came back is about."""
+    """What a recipient's part of a report that came back is about.
+
+    One that failed, failed for good, whatever the words: else it would be tried again.
+    """
     reply = read_reply(recipient.diagnostic, recipient.status)
+    if recipient.action == "failed" and not _CODED.search(recipient.diagnostic + recipient.status):
+        reply = msgspec.structs.replace(reply, code=550)
     return classify(reply, recipient.remote_mta, rules)
 
 
