@@ -22,7 +22,8 @@ from mailstead.model.errors import Refusal
 from mailstead.model.flags import DELETED, FLAGGED, SEEN
 from mailstead.model.numbers import AccountId, MailboxId, OrganisationId, TraceId
 from mailstead.net.clock import SystemClock
-from mailstead.storage import accounts, blobs, mailboxes, messages, queue
+from mailstead.storage import accounts, blobs, mailboxes, messages
+from mailstead.storage.claims import Asked, claim
 from mailstead.storage.packfile import PackFolder
 from mailstead.storage.plan import (
     Append,
@@ -173,9 +174,9 @@ class Contender:
 
     async def claim(self) -> None:
         """Claim; some are sent, some have to wait again."""
-        jobs = await self.store.write(lambda tx: queue.claim(tx, LEASE, 20, [], 100))
+        claimed = await self.store.write(lambda tx: claim(tx, Asked(LEASE, 20, 100)))
         now = SystemClock().now()
-        for row in [row for job in jobs for row in job.recipients]:
+        for row in [row for job in claimed.jobs for row in job.recipients]:
             self.claims.append((row.id, row.attempts))
             if self.chance.random() < 0.7:
                 step: Step = Release(row.id)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from mailstead.message import mime, structure
@@ -14,6 +15,7 @@ from mailstead.model.flags import DELETED, FLAGGED, SEEN
 from mailstead.model.numbers import AccountId, MailboxId, OrganisationId, TraceId
 from mailstead.storage import accounts, blobs, changes, journal, mailboxes, messages, queue
 from mailstead.storage.accounts import Elsewhere, ToAccount, ToNobody, ToTargets
+from mailstead.storage.claims import Asked, claim
 from mailstead.storage.plan import (
     Append,
     Enqueue,
@@ -288,14 +290,16 @@ async def test_a_queued_recipient_is_claimed_once_until_its_lease_ends(open_stor
     applied = await store.apply(plan(Enqueue(HEADER, "a@b.example", (*waiting, later, held))))
     assert len(applied.enqueued[0].queue_ids) == 6
     lease = timedelta(minutes=30)
-    jobs = await store.write(lambda tx: queue.claim(tx, lease, 10, ["two.example"], 100))
+    asked = Asked(lease, 10, 100)
+    past = msgspec.structs.replace(asked, shut={"two.example": 0})
+    jobs = (await store.write(lambda tx: claim(tx, past))).jobs
     assert [[one.recipient for one in job.recipients] for job in jobs] == [
         ["a@one.example", "b@one.example"]
     ]
-    assert await store.write(lambda tx: queue.claim(tx, lease, 10, ["two.example"], 100)) == []
-    rest = await store.write(lambda tx: queue.claim(tx, timedelta(0), 10, [], 1))
+    assert (await store.write(lambda tx: claim(tx, past))).jobs == []
+    rest = (await store.write(lambda tx: claim(tx, Asked(timedelta(0), 10, 1)))).jobs
     assert len(rest) == 2
-    again = await store.write(lambda tx: queue.claim(tx, lease, 10, [], 100))
+    again = (await store.write(lambda tx: claim(tx, asked))).jobs
     assert [len(job.recipients) for job in again] == [2]  # their lease of no length has ended
     a, b = (one.id for one in jobs[0].recipients)
     outcome = Plan(

@@ -21,9 +21,10 @@ from mailstead.net.clock import ThreadOffload
 from mailstead.services.checking import Checking
 from mailstead.services.outbound import octets
 from mailstead.services.packing import Packing, sweep
-from mailstead.storage import accounts, blobs, mailboxes, messages, packs, queue
+from mailstead.storage import accounts, blobs, mailboxes, messages, packs
 from mailstead.storage.blobs import PART_SIZE
 from mailstead.storage.blockcache import BLOCK
+from mailstead.storage.claims import Asked, claim
 from mailstead.storage.objects import Bucket, ObjectStoreSettings, Patience
 from mailstead.storage.packbucket import PackBucket, open_bucket
 from mailstead.storage.packfile import DamagedBody, PackFolder, pack_name
@@ -635,8 +636,8 @@ async def test_without_a_store_only_queued_mail_that_lies_there_waits(
     away = Bucket(settings(store.endpoint, here.cache, here.url), QUICK)
     node = Node(tmp_path, PackBucket(away, here.cache, 2**30))
     try:
-        jobs = await node.store.write(lambda tx: queue.claim(tx, packs.STALE, 10, (), 10))
-        loaded = await node.store.read(lambda tx: octets.load(tx, jobs))
+        claimed = await node.store.write(lambda tx: claim(tx, Asked(packs.STALE, 10, 10)))
+        loaded = await node.store.read(lambda tx: octets.load(tx, claimed.jobs))
         assert [one.body for one in loaded] == [None, b"loose"]
         with pytest.raises(TemporaryFailure, match="cannot be used"):
             _ = [piece async for piece in octets.pieces(node.store, loaded[0])]

@@ -5,7 +5,7 @@ remote may see a message twice, never not at all.
 Holds: a recipient leaves the queue only in the transaction that records its outcome.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -52,6 +52,7 @@ class Waiting(msgspec.Struct, frozen=True):
     wish: Wish = NO_WISH
     source: str = ""
     expires: datetime | None = None
+    priority: int = 0
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -84,6 +85,8 @@ class Job(msgspec.Struct, frozen=True):
     transport: str
     route: str
     recipients: tuple[Waiting, ...]
+    source: str = ""
+    priority: int = 0
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -123,70 +126,6 @@ def new_row(
     }
 
 
-def claim(
-    tx: Tx, lease: timedelta, limit: int, shut_lanes: Sequence[str], per_job: int
-) -> list[Job]:
-    """Take up to `limit` due recipients, of lanes that are not shut, for the length of a lease.
-
-    Those of one message that go the same way come as one job, `per_job` at most.
-    """
-    rows = _due_rows(tx, limit, shut_lanes)
-    until = to_micros(tx.now + lease)
-    tx.many(
-        "UPDATE queue SET lease = :until, due = :until WHERE id = :id",
-        [{"id": row[0], "until": until} for row in rows],
-    )
-    groups: dict[tuple[int, str, str, str], list[Waiting]] = {}
-    for row in rows:
-        waiting = _waiting(row)
-        key = (waiting.outgoing, waiting.lane, waiting.transport, waiting.route)
-        groups.setdefault(key, []).append(waiting)
-    messages = {key[0]: get_outgoing(tx, OutgoingId(key[0])) for key in groups}
-    return [
-        Job(messages[outgoing], lane, transport, route, some)
-        for (outgoing, lane, transport, route), members in groups.items()
-        # Who gets a return path of their own travels alone.
-        for some in _slices(members, 1 if messages[outgoing].return_domain else per_job)
-    ]
-
-
-def _slices(members: list[Waiting], size: int) -> list[tuple[Waiting, ...]]:
-    return [tuple(members[at : at + size]) for at in range(0, len(members), size)]
-
-
-def _due_rows(tx: Tx, limit: int, shut_lanes: Sequence[str]) -> list[tuple[Any, ...]]:
-    if not shut_lanes:
-        return tx.rows(
-            f"SELECT {_COLUMNS} FROM queue WHERE hold = 0 AND due <= :now"
-            " ORDER BY due, id LIMIT :limit",
-            now=to_micros(tx.now),
-            limit=limit,
-        )
-    names, shut = _parameters(shut_lanes)
-    return tx.rows(
-        f"{_LANES} SELECT {_COLUMNS} FROM queue WHERE id IN (SELECT queue.id FROM lanes"
-        " JOIN queue ON queue.lane = lanes.name WHERE hold = 0 AND due <= :now"
-        f" AND lanes.name NOT IN ({names}) ORDER BY due, queue.id LIMIT :limit) ORDER BY due, id",
-        now=to_micros(tx.now),
-        limit=limit,
-        **shut,
-    )
-
-
-# Each lane's name by one look into the index: what is shut may be most of the queue, and is to cost
-# nothing.
-_LANES = (
-    "WITH RECURSIVE lanes (name) AS (SELECT min(lane) FROM queue UNION ALL"
-    " SELECT (SELECT min(lane) FROM queue WHERE lane > lanes.name) FROM lanes"
-    " WHERE lanes.name IS NOT NULL)"
-)
-
-
-def _parameters(shut_lanes: Sequence[str]) -> tuple[str, dict[str, str]]:
-    shut = {f"lane{number}": lane for number, lane in enumerate(shut_lanes)}
-    return ", ".join(f":{name}" for name in shut), shut
-
-
 def renew(tx: Tx, ids: Sequence[QueueId], lease: timedelta) -> None:
     """Keep claimed recipients for the length of another lease."""
     until = to_micros(tx.now + lease)
@@ -204,30 +143,19 @@ def give_back(tx: Tx, ids: Sequence[QueueId]) -> None:
     )
 
 
-def next_due(tx: Tx, shut_lanes: Sequence[str] = ()) -> datetime | None:
-    """When the next recipient that is not held is due, of lanes that are not shut."""
-    if shut_lanes:
-        names, shut = _parameters(shut_lanes)
-        due = tx.value(
-            f"{_LANES} SELECT min((SELECT min(due) FROM queue WHERE lane = lanes.name"
-            f" AND hold = 0)) FROM lanes WHERE lanes.name NOT IN ({names})",
-            **shut,
-        )
-    else:
-        due = tx.value("SELECT min(due) FROM queue WHERE hold = 0")
-    return None if due is None else from_micros(due)
+def get_outgoings(tx: Tx, ids: Collection[int]) -> dict[int, Outgoing]:
+    """The messages of queued recipients."""
+    return {row[0]: _outgoing(row) for row in tx.each(_OUTGOING, ids)}
 
 
-def get_outgoing(tx: Tx, outgoing: OutgoingId) -> Outgoing:
-    """The message of a queued recipient."""
-    row = tx.row(
-        "SELECT id, trace, organisation, account, reverse_path, length(header), blob, body_size,"
-        " body_type, smtputf8, notify, created, envid, ret, require_tls, release, stream,"
-        " return_domain FROM outgoing WHERE id = :id",
-        id=outgoing,
-    )
-    if row is None:
-        raise LookupError(f"no message {outgoing} in the queue")
+_OUTGOING = (
+    "SELECT id, trace, organisation, account, reverse_path, length(header), blob, body_size,"
+    " body_type, smtputf8, notify, created, envid, ret, require_tls, release, stream,"
+    " return_domain FROM outgoing WHERE id = :id"
+)
+
+
+def _outgoing(row: tuple[Any, ...]) -> Outgoing:
     id_, trace, organisation, account, reverse_path, header_size, blob, size, *rest = row
     body_type, smtputf8, notify, created, envid, ret, require_tls, release, *rest = rest
     stream, return_domain = rest
@@ -299,13 +227,14 @@ def find(tx: Tx, wanted: Filter, limit: int, after: int = 0) -> list[tuple[Waiti
     """A page of the recipients that match, in the order they came; go on after the last id."""
     where, values = _where(wanted)
     rows = tx.rows(
-        f"SELECT {_COLUMNS} FROM queue WHERE id > :after{where} ORDER BY id LIMIT :limit",
+        f"SELECT {COLUMNS} FROM queue WHERE id > :after{where} ORDER BY id LIMIT :limit",
         after=after,
         limit=limit,
         **values,
     )
-    waiting = [_waiting(row) for row in rows]
-    return [(one, get_outgoing(tx, one.outgoing)) for one in waiting]
+    waiting = [read_waiting(row) for row in rows]
+    messages = get_outgoings(tx, {one.outgoing for one in waiting})
+    return [(one, messages[one.outgoing]) for one in waiting]
 
 
 def count(tx: Tx) -> int:
@@ -339,10 +268,12 @@ def waiting_in(tx: Tx, lane: str, whatever: bool, limit: int) -> list[QueueId]:
 
 
 def set_hold(tx: Tx, ids: Sequence[QueueId], hold: bool) -> None:
-    """Keep these back, or let them go on."""
+    """Keep these back, or let them go on; what would have been due meanwhile is due now."""
+    # No row appears in the past, where claims have passed by (storage.claims).
     tx.many(
-        "UPDATE queue SET hold = :hold WHERE id = :id",
-        [{"id": id_, "hold": int(hold)} for id_ in ids],
+        "UPDATE queue SET hold = :hold, due = CASE WHEN due < :now THEN :now ELSE due END"
+        " WHERE id = :id",
+        [{"id": id_, "hold": int(hold), "now": to_micros(tx.now)} for id_ in ids],
     )
 
 
@@ -384,15 +315,19 @@ def _like(text: str) -> str:
     return text
 
 
-_COLUMNS = (
+COLUMNS = (
     "id, outgoing, recipient, transport, lane, route, due, hold, lease, attempts, created,"
-    " delay_notified, last_tried, last_reply, notify, orcpt, source, expires"
+    " delay_notified, last_tried, last_reply, notify, orcpt, source, expires, priority"
 )
 
 
-def _waiting(row: tuple[Any, ...]) -> Waiting:
+def read_waiting(row: tuple[Any, ...]) -> Waiting:
+    """The recipient of a row of COLUMNS."""
     id_, outgoing, recipient, transport, lane, route, due, hold, lease = row[:9]
-    attempts, created, delay_notified, last_tried, last_reply, notify, orcpt, source, ends = row[9:]
+    attempts, created, delay_notified, last_tried, last_reply, notify, orcpt, source, *rest = row[
+        9:
+    ]
+    ends, priority = rest
     return Waiting(
         id_,
         outgoing,
@@ -411,4 +346,5 @@ def _waiting(row: tuple[Any, ...]) -> Waiting:
         Wish(notify, orcpt) if notify or orcpt else NO_WISH,
         source,
         None if ends is None else from_micros(ends),
+        priority,
     )

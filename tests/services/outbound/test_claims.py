@@ -5,8 +5,14 @@ from datetime import timedelta
 import pytest
 
 from mailstead.storage import queue
+from mailstead.storage.claims import Asked, Claimed, claim
+from mailstead.storage.store import Tx
 
 LEASE = timedelta(minutes=30)
+
+
+def take(tx: Tx, limit: int = 10, shut: tuple[str, ...] = (), per_job: int = 10) -> Claimed:
+    return claim(tx, Asked(LEASE, limit, per_job, dict.fromkeys(shut, 0)))
 
 
 @pytest.mark.parametrize(
@@ -27,13 +33,13 @@ def test_claims_what_is_due_of_lanes_that_are_open(tell, shut, limit, expected) 
             await stage.enqueue(f"bob@{lane}")
             await stage.sleep(seconds=1)
         await stage.enqueue("held@b", hold=True)
-        first = await stage.store.read(lambda tx: queue.next_due(tx, shut))
-        jobs = await stage.store.write(lambda tx: queue.claim(tx, LEASE, limit, shut, 10))
-        assert [job.lane for job in jobs] == expected
-        assert first == (jobs[0].recipients[0].due if jobs else None)
+        claimed = await stage.store.write(lambda tx: take(tx, limit, shut))
+        assert [job.lane for job in claimed.jobs] == expected
+        assert claimed.more == (limit == 2)
         if limit == 10:
-            left = await stage.store.write(lambda tx: queue.claim(tx, LEASE, limit, shut, 10))
-            assert left == []
+            assert claimed.next_due == (stage.clock.now() + LEASE if expected else None)
+            left = await stage.store.write(lambda tx: take(tx, limit, shut))
+            assert left.jobs == []
 
     tell(story, running=False)
 
@@ -41,8 +47,8 @@ def test_claims_what_is_due_of_lanes_that_are_open(tell, shut, limit, expected) 
 def test_recipients_of_a_message_come_together_up_to_a_limit(tell) -> None:
     async def story(stage) -> None:
         await stage.enqueue(*(f"r{n}@a" for n in range(5)), "s@b")
-        jobs = await stage.store.write(lambda tx: queue.claim(tx, LEASE, 10, (), 3))
-        assert sorted((job.lane, len(job.recipients)) for job in jobs) == [
+        claimed = await stage.store.write(lambda tx: take(tx, per_job=3))
+        assert sorted((job.lane, len(job.recipients)) for job in claimed.jobs) == [
             ("a", 2),
             ("a", 3),
             ("b", 1),
@@ -54,7 +60,7 @@ def test_recipients_of_a_message_come_together_up_to_a_limit(tell) -> None:
 def test_a_lease_is_renewed_or_given_back(tell) -> None:
     async def story(stage) -> None:
         await stage.enqueue("bob@a", "carol@a")
-        (job,) = await stage.store.write(lambda tx: queue.claim(tx, LEASE, 10, (), 10))
+        (job,) = (await stage.store.write(take)).jobs
         bob, carol = (row.id for row in job.recipients)
         await stage.sleep(minutes=20)
         await stage.store.write(lambda tx: queue.renew(tx, [bob], LEASE))

@@ -10,7 +10,7 @@ import msgspec
 from mailstead.model.envelope import BodyType
 from mailstead.model.errors import TemporaryFailure
 from mailstead.protocol.smtp.client import MessageFacts
-from mailstead.storage import blobs, queue, relays
+from mailstead.storage import blobs, relays
 from mailstead.storage.packfile import DamagedBody, NotHere
 from mailstead.storage.plan import StoredBody
 from mailstead.storage.queue import Job, Outgoing
@@ -30,22 +30,24 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 def load(tx: Tx, jobs: Sequence[Job]) -> list[Loaded]:
-    """All that is needed to begin with these jobs, in one read; not those dropped meanwhile."""
-    domains = {_domain(job) for job in jobs}
-    relayed = relays.find_all(tx, domains) if domains else {}
-    return [loaded for job in jobs if (loaded := _load(tx, job, relayed.get(_domain(job))))]
+    """All that is needed to begin with these jobs, in one read; each message's octets once."""
+    if not jobs:
+        return []
+    headers = dict(tx.each(_HEADER, {job.outgoing.id for job in jobs}))
+    bodies = {body: _small_body(tx, body) for body in {job.outgoing.body for job in jobs}}
+    relayed = relays.find_all(tx, {_domain(job) for job in jobs})
+    return [
+        Loaded(job, headers[job.outgoing.id], bodies[job.outgoing.body], relayed.get(_domain(job)))
+        for job in jobs
+    ]
+
+
+_HEADER = "SELECT id, header FROM outgoing WHERE id = :id"
 
 
 def _domain(job: Job) -> str:
     """Where its recipients are."""
     return job.recipients[0].recipient.rpartition("@")[2]
-
-
-def _load(tx: Tx, job: Job, relay: RelayDomain | None) -> Loaded | None:
-    header = queue.find_header(tx, job.outgoing.id)
-    if header is None:
-        return None
-    return Loaded(job, header, _small_body(tx, job.outgoing.body), relay)
 
 
 def _small_body(tx: Tx, stored: StoredBody) -> bytes | None:

@@ -30,30 +30,31 @@ from mailstead.services.delivery.recipients import Catch
 from mailstead.services.metering import NO_METER, Meter
 from mailstead.services.outbound.attempt import Attempt, Errand, attempt
 from mailstead.services.outbound.bounce import Bounces, Event, plain_plan, wakes_of
+from mailstead.services.outbound.classify import classify
 from mailstead.services.outbound.connect import Dialer
-from mailstead.services.outbound.lanes import Lanes
+from mailstead.services.outbound.lanes import WAITING_LIMIT, Lanes
 from mailstead.services.outbound.local import Local
 from mailstead.services.outbound.octets import Loaded, facts_of, load, pieces
 from mailstead.services.outbound.pool import Pool
 from mailstead.services.outbound.record import events_of
 from mailstead.services.outbound.relaying import Flushing, patient, relay_way
-from mailstead.services.outbound.retry import Failed
+from mailstead.services.outbound.retry import LANE_WAIT, Failed, Outcome, Relayed
 from mailstead.services.outbound.route import Smarthost, choose_way, find_hosts
+from mailstead.services.outbound.shaping import RELAYED, Shaping
 from mailstead.services.outbound.targets import Targets, parse_networks
 from mailstead.services.outbound.tls_policy import TlsPolicies
+from mailstead.services.outbound.turns import LEASE, Turns
 from mailstead.services.return_path import ReturnPaths
 from mailstead.services.watch import Watch
 from mailstead.storage import queue
+from mailstead.storage.claims import Asked, Claimed, claim
 from mailstead.storage.plan import Plan, Postpone
 from mailstead.storage.queue import Job
 from mailstead.storage.store import WRITE_LIMIT, Store, Tx
 
-LEASE = timedelta(minutes=30)
 RENEWAL = timedelta(minutes=10)
-CLAIM_LIMIT = 200  # recipients at once
-JOB_LIMIT = 100  # recipients of one job: one transaction (RFC 5321 section 4.5.3.1.8)
-WAITING_LIMIT = 400  # jobs claimed but not begun
-SLOW_PAUSE = timedelta(minutes=5)  # for a lane whose site said that we are too fast, or blocked
+URGENT_PAUSE = timedelta(milliseconds=100)  # between looks for the urgent while hands are full
+SLOW_PAUSE = timedelta(minutes=5)  # at least, for a site that said we are too fast, or blocked
 TROUBLE_PAUSE = timedelta(seconds=10)  # while the store cannot be used
 RECORD_TRIES = 60  # to write down an outcome, that long apart
 GRACE = timedelta(seconds=30)  # for running attempts, when the service ends
@@ -74,11 +75,6 @@ class Settings(msgspec.Struct, frozen=True):
     connections: int = 100  # at a time
     lane_connections: int = 10  # at a time to one lane
     catch: Catch | None = None  # a developer's server: DSNs to outside are caught too
-
-
-class _Claimed(msgspec.Struct, frozen=True):
-    jobs: list[Loaded]
-    next_due: datetime | None  # if there was no job
 
 
 class Outbound:
@@ -102,14 +98,17 @@ class Outbound:
         self._bounces = Bounces(store, world, settings.hostname, settings.catch)
         self._return_paths = ReturnPaths(store, world.random)
         self._local = Local(store, world, watch, settings.hostname, settings.catch)
-        self._lanes = Lanes(settings.connections, settings.lane_connections)
+        self._shaping = Shaping(settings.lane_connections)
+        self._lanes = Lanes(settings.connections, self._shaping.limits)
+        self._turns = Turns(world.clock.now())
         self._pool = Pool()
         self._flushing = Flushing(store, world.clock, watch)
         self._wake = asyncio.Event()
         self._held: set[QueueId] = set()  # rows whose lease is ours
         self._tasks: set[asyncio.Task[None]] = set()
         self._full = self._ended = False
-        self._postponed: datetime | None = None  # the earliest that was postponed this turn
+        self._look_at: datetime | None = world.clock.now()  # when something may be there to claim
+        self._looked = world.clock.now()
         self._alarm: asyncio.Timeout | None = None
 
     async def run(self) -> None:
@@ -131,42 +130,49 @@ class Outbound:
 
     async def _turn(self, group: asyncio.TaskGroup) -> None:
         """Claim what is due, begin what may begin, wait for what changes that."""
+        now, woken = self._world.clock.now(), self._wake.is_set()
         self._wake.clear()
-        self._postponed = None
-        self._lanes.resume(self._world.clock.now())
+        self._lanes.resume(now)
         self._begin(group)
-        await self._wait(await self._claim_more(group))
+        if woken or (self._look_at is not None and self._look_at <= now):
+            self._look_at = None
+            if due := await self._claim_more(group):
+                self._look_no_later_than(due)
+        await self._wait()
 
     async def _claim_more(self, group: asyncio.TaskGroup) -> datetime | None:
         """Claim until nothing is due or the hands are full; when there is more to do."""
         try:
-            while self._lanes.waiting < WAITING_LIMIT:
-                claimed = await self._claim()
-                if not claimed.jobs:
-                    return claimed.next_due
+            while True:
+                below = self._lanes.below()
+                self._full = self._full or below is not None
+                if below is not None and (when := self._looked + URGENT_PAUSE) > self._now():
+                    return when
+                claimed = await self._claim(below)
                 self._begin(group)
+                if not claimed.more:
+                    return claimed.next_due
         except TemporaryFailure as failure:
             log.warning("the queue cannot be used: %s", failure.reason)
-            return self._world.clock.now() + TROUBLE_PAUSE
+            return self._now() + TROUBLE_PAUSE
         except Exception:
             log.exception("the queue cannot be used, by our own fault")
-            return self._world.clock.now() + TROUBLE_PAUSE
-        self._full = True
-        return None
+            return self._now() + TROUBLE_PAUSE
 
-    async def _claim(self) -> "_Claimed":
+    async def _claim(self, below: int | None) -> Claimed:
         """Take what is due into the lanes."""
-        shut = self._lanes.shut()
-        claimed = await self._store.write(lambda tx: _claim(tx, shut))
-        for loaded in claimed.jobs:
+        self._looked = now = self._now()
+        asked = self._turns.ask(self._lanes.shut(), below, now)
+        claimed, jobs = await self._store.write(lambda tx: _claim(tx, asked))
+        self._turns.learn(claimed, now)
+        for loaded in jobs:
             self._held.update(row.id for row in loaded.job.recipients)
             self._lanes.add(loaded)
         return claimed
 
-    async def _wait(self, due: datetime | None) -> None:
-        """Until that time, until something postponed is due, the end of a pause, or a wake-up."""
-        candidates = (due, self._postponed, self._lanes.next_resume())
-        times = [time for time in candidates if time is not None]
+    async def _wait(self) -> None:
+        """Until there may be something to claim, until a lane may go on, or a wake-up."""
+        times = [time for time in (self._look_at, self._lanes.next_resume()) if time is not None]
         try:
             async with asyncio.timeout_at(self._loop_time(min(times)) if times else None) as alarm:
                 self._alarm = alarm
@@ -176,13 +182,16 @@ class Outbound:
         finally:
             self._alarm = None
 
-    def _wait_no_longer_than(self, due: datetime) -> None:
-        """Something was postponed, maybe to an earlier time than anybody waits for."""
-        self._postponed = min(due, self._postponed or due)
+    def _look_no_later_than(self, due: datetime) -> None:
+        """Something is due then, maybe earlier than anybody waits for."""
+        self._look_at = min(due, self._look_at or due)
         if self._alarm is not None:
             when = self._loop_time(due)
             if (now := self._alarm.when()) is None or when < now:
                 self._alarm.reschedule(when)
+
+    def _now(self) -> datetime:
+        return self._world.clock.now()
 
     def _loop_time(self, at: datetime) -> float:
         left = (at - self._world.clock.now()).total_seconds()
@@ -191,7 +200,7 @@ class Outbound:
     # ------------------------------------------------------------------ running
 
     def _begin(self, group: asyncio.TaskGroup) -> None:
-        while not self._ended and (loaded := self._lanes.begin()):
+        while not self._ended and (loaded := self._lanes.begin(self._now())):
             task = group.create_task(self._run(group, loaded))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -207,7 +216,7 @@ class Outbound:
             if loaded.job.transport == LOCAL:
                 await self._file(group, loaded)
             else:
-                await self._finish(loaded, *await self._attempt(group, loaded))
+                await self._send(group, loaded)
         except TemporaryFailure as failure:
             log.warning("an outcome could not be recorded: %s", failure.reason)
         except Exception:
@@ -226,9 +235,7 @@ class Outbound:
             addresses = {row.recipient: parse_address(row.recipient) for row in left.job.recipients}
             await self._finish(left, tried, addresses)
 
-    async def _attempt(
-        self, group: asyncio.TaskGroup, loaded: Loaded
-    ) -> tuple[Attempt, dict[str, Address]]:
+    async def _send(self, group: asyncio.TaskGroup, loaded: Loaded) -> None:
         """Talk to the other side; the lane is free again before the outcome is written down."""
         job = loaded.job
         try:
@@ -236,11 +243,24 @@ class Outbound:
             tried = await self._try(loaded, addresses)
         finally:
             self._lanes.end(job.lane)
-        if tried.slow:
-            self._lanes.pause(job.lane, self._world.clock.now() + SLOW_PAUSE)
+        if pause := self._shaping_says(job.lane, tried):
+            self._lanes.pause(job.lane, self._now() + pause)
             self._wake.set()
         self._begin(group)
-        return tried, addresses
+        await self._finish(loaded, tried, addresses, pause or LANE_WAIT)
+
+    def _shaping_says(self, lane: str, tried: Attempt) -> timedelta | None:
+        """How long the lane pauses after these answers."""
+        now, pauses = self._now(), [SLOW_PAUSE] if tried.slow else []
+        answers = {RELAYED: ""} if any(map(_is_relayed, tried.outcomes.values())) else {}
+        for outcome in tried.outcomes.values():
+            if outcome.host and not _is_relayed(outcome):
+                said = classify(outcome.reply, outcome.host)
+                answers.setdefault(said.class_, outcome.reply.text)
+        for class_, text in answers.items():
+            if pause := self._shaping.told(lane, class_, now, text):
+                pauses.append(pause)
+        return max(pauses, default=None)
 
     async def _try(self, loaded: Loaded, addresses: dict[str, Address]) -> Attempt:
         job, settings = loaded.job, self._settings
@@ -284,9 +304,15 @@ class Outbound:
 
     # ------------------------------------------------------------------ recording
 
-    async def _finish(self, loaded: Loaded, tried: Attempt, addresses: dict[str, Address]) -> None:
-        now = self._world.clock.now()
-        for event in events_of(loaded, addresses, tried, now, self._world.random):
+    async def _finish(
+        self,
+        loaded: Loaded,
+        tried: Attempt,
+        addresses: dict[str, Address],
+        lane_wait: timedelta = LANE_WAIT,
+    ) -> None:
+        now, random = self._now(), self._world.random
+        for event in events_of(loaded, addresses, tried, now, random, lane_wait):
             await self._record(event)
         await self._flushing.notice(loaded, tried)
 
@@ -305,7 +331,7 @@ class Outbound:
         self._measure(event)
         for step in event.steps:
             if isinstance(step, Postpone):
-                self._wait_no_longer_than(step.due)
+                self._look_no_later_than(step.due)
 
     def _measure(self, event: Event) -> None:
         """How long those waited that are relayed now."""
@@ -356,11 +382,10 @@ class Outbound:
         await self._policies.close()
 
 
-def _claim(tx: Tx, shut: list[str]) -> _Claimed:
+def _claim(tx: Tx, asked: Asked) -> tuple[Claimed, list[Loaded]]:
     """All in one transaction: each further one costs more than it does."""
-    if jobs := queue.claim(tx, LEASE, CLAIM_LIMIT, shut, JOB_LIMIT):
-        return _Claimed(load(tx, jobs), None)
-    return _Claimed([], queue.next_due(tx, shut))
+    claimed = claim(tx, asked)
+    return claimed, load(tx, claimed.jobs)
 
 
 def _slices(ids: Iterable[QueueId]) -> list[list[QueueId]]:
@@ -370,3 +395,7 @@ def _slices(ids: Iterable[QueueId]) -> list[list[QueueId]]:
 
 def _path(reverse_path: str) -> Address | None:
     return parse_address(reverse_path) if reverse_path else None
+
+
+def _is_relayed(outcome: Outcome) -> bool:
+    return isinstance(outcome, Relayed)

@@ -34,7 +34,7 @@ from mailstead.services.outbound.rules import Suppress as SuppressRule
 from mailstead.storage.plan import Postpone, Release, Step, Suppress
 from mailstead.storage.queue import Outgoing, Waiting
 
-_EXPIRED = "It was tried again and again for {days} days, which is now over."
+_EXPIRED = "It was tried again and again for {time}, which is now over."
 
 
 class Tried(msgspec.Struct, frozen=True):
@@ -63,7 +63,7 @@ def events_of(
         address = addresses[row.recipient]
         outcome = attempt.outcomes[address]
         null_path = not loaded.job.outgoing.reverse_path
-        age = Age(row.created, row.attempts + 1, null_path, row.delay_notified)
+        age = Age(row.created, row.attempts + 1, null_path, row.delay_notified, row.expires)
         about = _about(outcome)
         class_ = about.class_ if about else ReplyClass.UNKNOWN
         decision = decide(outcome, age, now, spread, class_, lane_wait)
@@ -143,8 +143,7 @@ def _wanted(tried: Tried, now: datetime) -> ReportedRecipient | None:
     reply, host = outcome.reply, outcome.host
     match tried.decision:
         case GiveUp(expired) if wants("FAILURE"):
-            days = (age.expires - age.created).days
-            reason = _EXPIRED.format(days=days) if expired else ""
+            reason = _EXPIRED.format(time=_time(age.expires - age.created)) if expired else ""
             return reported(tried.address, Action.FAILED, reply, host, now, reason)
         case Later(notify_delay=True) if wants("DELAY"):
             until = age.expires
@@ -153,3 +152,11 @@ def _wanted(tried: Tried, now: datetime) -> ReportedRecipient | None:
             return reported(tried.address, Action.RELAYED, reply, host, now)
         case _:
             return None
+
+
+def _time(duration: timedelta) -> str:
+    """As people say it."""
+    hours = max(1, round(duration / timedelta(hours=1)))
+    if hours >= 48:
+        return f"{hours // 24} days"
+    return "an hour" if hours == 1 else f"{hours} hours"

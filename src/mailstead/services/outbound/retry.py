@@ -64,11 +64,12 @@ class Age(msgspec.Struct, frozen=True):
     attempts: int  # with the one that just ended
     null_path: bool = False
     delay_notified: bool = False
+    ends: datetime | None = None  # given up then, whatever the usual lifetime
 
     @property
     def expires(self) -> datetime:
         """When it is given up."""
-        return self.created + (NULL_PATH_LIFETIME if self.null_path else LIFETIME)
+        return self.ends or self.created + (NULL_PATH_LIFETIME if self.null_path else LIFETIME)
 
 
 class Done(msgspec.Struct, frozen=True):
