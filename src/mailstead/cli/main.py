@@ -6,6 +6,8 @@ The configuration is the first of: --config, --data, $MAILSTEAD_CONFIG, ./mailst
 """
 
 import os
+import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,12 @@ class TryLater(click.ClickException):
 
 class LazyGroup(click.Group):
     """The commands of COMMANDS, each imported when it is called."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        """Run the command line; under another name, what programs expect of that name."""
+        if args is None and (name := Path(sys.argv[0]).name) in ("sendmail", "mailq", "newaliases"):
+            sys.exit(import_module("mailstead.cli.sendmail").run(name, sys.argv[1:]))
+        return super().main(args, *more, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of the table."""
