@@ -34,6 +34,8 @@ COMMANDS = {
     "stream": "Kinds of mail that an organisation sends apart from its people's.",
     "relay": "Domains whose mail we take for another server.",
     "queue": "Mail that waits to leave.",
+    "source": "Addresses of ours that mail leaves from.",
+    "pool": "Sources that share the mail, and who sends from them.",
     "suppression": "Addresses that mail does not go to any more.",
     "top": "What the server does right now.",
     "message": "What happened to a message, and why.",

@@ -80,7 +80,7 @@ def sentences(report: Report) -> list[str]:
     if relay := found.smarthost:
         verdict = "takes our mail" if relay.works else f"does not take our mail: {relay.said}"
         lines.append(f"Smarthost      {relay.host} {verdict}")
-    lines += [f"PTR            {_of_ptr(one)}" for one in found.ptr]
+    lines += [f"PTR            {ptr_sentence(one)}" for one in found.ptr]
     return lines or ["PTR            no public address is known"]
 
 
@@ -101,7 +101,8 @@ def _of_port(port: Port) -> str:
             return f"this machine has no {port.family} ({shown.said})"
 
 
-def _of_ptr(one: Ptr) -> str:
+def ptr_sentence(one: Ptr) -> str:
+    """What was found for an address, for people."""
     match one.verdict:
         case PtrVerdict.RIGHT:
             return f"{one.address} is {one.name}, as it should be"
@@ -133,10 +134,11 @@ def advise(found: Outgoing, hostname: str) -> Iterator[str]:
         yield "Correct [smarthost] in the configuration, then: mailstead check outgoing"
     if not found.smarthost:
         for one in found.ptr:
-            yield from _advise_ptr(one, hostname)
+            yield from advise_ptr(one, hostname)
 
 
-def _advise_ptr(one: Ptr, hostname: str) -> Iterator[str]:
+def advise_ptr(one: Ptr, hostname: str) -> Iterator[str]:
+    """What to do about an address that greets others with this name."""
     match one.verdict:
         case PtrVerdict.MISSING | PtrVerdict.OTHER:
             yield (

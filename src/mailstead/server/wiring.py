@@ -37,6 +37,7 @@ from mailstead.services.outbound.call_ahead import CallAhead
 from mailstead.services.outbound.operators import Operators
 from mailstead.services.outbound.queue import Outbound, Settings
 from mailstead.services.outbound.route import Security, Smarthost, choose_way
+from mailstead.services.outbound.sources import Sources, SourcingStore
 from mailstead.services.packing import Packing
 from mailstead.services.return_path import ReturnPaths
 from mailstead.services.signing import Signing
@@ -88,7 +89,7 @@ def build(
 ) -> House:
     """Every service of a house, on this store, in this world; `counters` others may share."""
     packs = packs or PackFolder(config.folder / PACKS)
-    told = TellingStore(store, counting(tell, meter))
+    told = TellingStore(SourcingStore(store, Sources(store, world)), counting(tell, meter))
     watch = Watch(world.bus)
     counters = counters or SharedCounters()
     doorkeeper = Doorkeeper(counters, at_the_door(config), world.clock, told.note, meter)

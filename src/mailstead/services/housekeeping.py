@@ -20,6 +20,7 @@ from mailstead.storage import (
     mailboxes,
     messages,
     senders,
+    sources,
     suppression,
     tls_policies,
 )
@@ -55,6 +56,7 @@ class Housekeeping:
         await self._repeat(lambda tx: tls_policies.expire(tx, WRITE_LIMIT))
         await self._repeat(lambda tx: senders.expire(tx, WRITE_LIMIT))
         await self._repeat(lambda tx: call_ahead.expire(tx, WRITE_LIMIT))
+        await self._repeat(lambda tx: sources.expire(tx, WRITE_LIMIT))
         await self._store.write(lambda tx: dkim.forget_retired(tx, tx.now - RETIRED_KEPT))
         await self._repeat(lambda tx: messages.clear_left_behind(tx, WRITE_LIMIT))
         await self._empty_trash()

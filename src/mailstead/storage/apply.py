@@ -27,11 +27,12 @@ from mailstead.model.numbers import (
     Uid,
     UidValidity,
 )
-from mailstead.storage import blobs, journal, journal_index, queue, senders, suppression
+from mailstead.storage import blobs, journal, journal_index, queue, senders, sources, suppression
 from mailstead.storage.plan import (
     Append,
     Appended,
     Applied,
+    CountSent,
     Enqueue,
     Enqueued,
     JournalRow,
@@ -89,6 +90,8 @@ class _Batch:
         self.complaints: list[tuple[OrganisationId, Suppress]] = []
         self.days: dict[AccountId, list[int]] = {}  # recipients today, and strangers among them
         self.written: set[tuple[AccountId, str]] = set()
+        self.sent: list[CountSent] = []
+        self.moved: list[Postpone] = []
 
     def load(self, plans: Sequence[Plan]) -> None:
         """The counters that the plans change, locked."""
@@ -157,6 +160,9 @@ class _Batch:
                     self._row("release", id=queue_id)
                 case Postpone():
                     self._row("postpone", **queue.postpone_row(step, self.now))
+                    self.moved += [step] if step.source else []
+                case CountSent():
+                    self.sent.append(step)
                 case Suppress(complaint=True):
                     self.complaints.append((plan.organisation, step))
                 case Wrote():
@@ -350,6 +356,8 @@ class _Batch:
                 if rows := self.rows.get(table):
                     self.tx.many(sql, rows)
             queue.postpone(self.tx, self.rows.get("postpone", []))
+            queue.move(self.tx, self.moved)
+            self.tx.many(sources.COUNT, sources.count_rows(self.sent))
             self.tx.many(_MAILBOX, [_counters(id_, row) for id_, row in self.mailboxes.items()])
             self.tx.many(_ACCOUNT, [_usage(id_, row) for id_, row in self.accounts.items()])
             self.tx.many(_KEYWORD, self._new_keywords())

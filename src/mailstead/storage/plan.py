@@ -121,13 +121,17 @@ class Release(msgspec.Struct, frozen=True):
 
 
 class Postpone(msgspec.Struct, frozen=True):
-    """The recipient waits again; `attempts` counts those that were made."""
+    """The recipient waits again; `attempts` counts those that were made.
+
+    With a `source` it leaves from there from now on.
+    """
 
     queue_id: QueueId
     due: datetime
     attempts: int
     last_reply: str
     delay_notified: bool = False
+    source: str = ""
 
 
 class Suppress(msgspec.Struct, frozen=True):
@@ -151,7 +155,16 @@ class Wrote(msgspec.Struct, frozen=True):
     strangers: int
 
 
-Step = Append | Enqueue | Release | Postpone | Suppress | Wrote
+class CountSent(msgspec.Struct, frozen=True):
+    """A source that is warming sent so many messages to a provider on that day (since 1970)."""
+
+    source: str
+    provider: str
+    day: int
+    sent: int
+
+
+Step = Append | Enqueue | Release | Postpone | Suppress | Wrote | CountSent
 
 
 class JournalRow(msgspec.Struct, frozen=True):

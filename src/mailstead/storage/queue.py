@@ -208,6 +208,14 @@ def postpone(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
     )
 
 
+def move(tx: Tx, steps: Sequence[Postpone]) -> None:
+    """Let postponed recipients that say so leave from another source from now on."""
+    tx.many(
+        "UPDATE queue SET source = :source WHERE id = :id",
+        [{"id": step.queue_id, "source": step.source} for step in steps],
+    )
+
+
 def release(tx: Tx, ids: Sequence[QueueId]) -> None:
     """Take recipients out of the queue, and messages that have none left."""
     gone = tx.each("DELETE FROM queue WHERE id = :id RETURNING outgoing", ids)

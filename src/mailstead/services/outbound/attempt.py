@@ -36,6 +36,7 @@ from mailstead.services.outbound.hosts import Remembered, family_of
 from mailstead.services.outbound.pool import Key, Pool, messages_limit
 from mailstead.services.outbound.retry import Deferred, Failed, Outcome, Relayed
 from mailstead.services.outbound.route import Hosts, Lookup, MxHost, Security, Way
+from mailstead.services.outbound.sources import AS_USUAL, Departure
 from mailstead.services.outbound.tls_policy import TlsPolicies
 
 ADDRESSES_LIMIT = 5  # of one attempt
@@ -59,6 +60,7 @@ class Errand(msgspec.Struct, frozen=True):
     wishes: dict[Address, Wish] = {}  # of the recipients (RFC 3461)
     envid: str = ""
     ret: str = ""
+    departure: Departure = AS_USUAL
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -68,6 +70,7 @@ class Attempt(msgspec.Struct, frozen=True):
     hosts: tuple[HostTried, ...] = ()
     route: str = ""
     slow: bool = False  # leave the site alone for a while
+    departure: Departure = AS_USUAL
 
 
 async def attempt(
@@ -133,7 +136,7 @@ class _Run:
         without_tls: list[tuple[Target, Demand]] = []
         for host in found.hosts:
             demand = None if self._enough() else await self._demand(found, host)
-            for target in _targets(host, found.port) if demand else ():
+            for target in self._targets(host, found.port) if demand else ():
                 assert demand is not None
                 if self._enough():
                     break
@@ -162,6 +165,16 @@ class _Run:
     async def _try_fresh(self, target: Target, demand: Demand) -> bool:
         """Try it, unless a connection that lay ready was to it."""
         return target.address not in self.spoken and await self._try(target, demand)
+
+    def _targets(self, host: MxHost, port: int) -> list[Target]:
+        """Its addresses that can be reached from where we leave."""
+        departure = self.errand.departure
+        ways = [(address, departure.towards(address)) for address in host.addresses]
+        return [
+            Target(host.name, address, port, host.preference, source=own, helo=departure.helo)
+            for address, own in ways
+            if own is not None
+        ]
 
     async def _demand(self, found: Hosts, host: MxHost) -> Demand | None:
         """What TLS the host has to give; None if it must not be used."""
@@ -329,7 +342,7 @@ class _Run:
             last = Failed(self.refusal)
         left = {one: self.waiting.get(one, last) for one in self.pending}
         hosts = (*self.passed_over, *self.tried)
-        return Attempt(self.settled | left, hosts, self.route, self.slow)
+        return Attempt(self.settled | left, hosts, self.route, self.slow, self.errand.departure)
 
 
 class _Dead(msgspec.Struct, frozen=True):
@@ -354,10 +367,6 @@ def _encryption_needed(trouble: Trouble) -> Reply:
     if trouble.result is None:
         return trouble.reply
     return Reply(550, "5.7.10", f"Encryption needed: {trouble.said}")
-
-
-def _targets(host: MxHost, port: int) -> list[Target]:
-    return [Target(host.name, address, port, host.preference) for address in host.addresses]
 
 
 def _host_tried(target: Target, reached: str, said: str, tls: str) -> HostTried:

@@ -66,6 +66,8 @@ class Target(msgspec.Struct, frozen=True):
     port: int
     preference: int = -1
     wanted: str = ""  # the TLS that a policy asks for
+    source: str = ""  # address of ours to bind to; empty: the kernel chooses
+    helo: str = ""  # what to call ourselves; empty: as always
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -222,7 +224,7 @@ class Dialer:
 
     def dead(self, target: Target) -> Remembered | None:
         """Why to ask others before this address, or None."""
-        return self._dead.find(target.address, self._clock.now())
+        return self._dead.find(target.address, self._clock.now(), target.source)
 
     async def dial(
         self, target: Target, way: Way, demand: Demand = ANYHOW, clear: bool = False
@@ -244,16 +246,18 @@ class Dialer:
     async def _connect(self, target: Target) -> Connection | Trouble:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT.total_seconds()):
-                stream = await self._network.connect(target.address, target.port)
+                stream = await self._network.connect(
+                    target.address, target.port, target.source or None
+                )
         except TimeoutError:
             return self._no_connection(target, "no answer to the connection")
         except OSError as error:
             return self._no_connection(target, error.strerror or str(error))
-        self._dead.answered(target.address)
+        self._dead.answered(target.address, target.source)
         return Connection(stream, target)
 
     def _no_connection(self, target: Target, said: str) -> Trouble:
-        self._dead.failed(target.address, said, self._clock.now())
+        self._dead.failed(target.address, said, self._clock.now(), target.source)
         text = f"No connection to {target.host} [{target.address}]: {said}"
         return Trouble("connect", Reply(451, "4.4.1", text), said)
 
@@ -280,7 +284,8 @@ class Dialer:
 
     async def _hello(self, connection: Connection, way: Way) -> Trouble | None:
         greet = local_hello if way.lmtp else hello
-        offered = await connection.perform(greet(self._hostname))
+        name = connection.target.helo or self._hostname
+        offered = await connection.perform(greet(name))
         if isinstance(offered, Reply):
             return _refused("ehlo", offered, connection)
         connection.capabilities = offered

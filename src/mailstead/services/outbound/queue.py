@@ -38,9 +38,10 @@ from mailstead.services.outbound.octets import Loaded, facts_of, load, pieces
 from mailstead.services.outbound.pool import Pool
 from mailstead.services.outbound.record import events_of
 from mailstead.services.outbound.relaying import Flushing, patient, relay_way
-from mailstead.services.outbound.retry import LANE_WAIT, Failed, Outcome, Relayed
+from mailstead.services.outbound.retry import LANE_WAIT, Deferred, Failed, Outcome, Relayed
 from mailstead.services.outbound.route import Smarthost, choose_way, find_hosts
 from mailstead.services.outbound.shaping import RELAYED, Shaping
+from mailstead.services.outbound.sources import Sources
 from mailstead.services.outbound.targets import Targets, parse_networks
 from mailstead.services.outbound.tls_policy import TlsPolicies
 from mailstead.services.outbound.turns import LEASE, Turns
@@ -103,6 +104,7 @@ class Outbound:
         self._turns = Turns(world.clock.now())
         self._pool = Pool()
         self._flushing = Flushing(store, world.clock, watch)
+        self._sources = Sources(store, world)
         self._wake = asyncio.Event()
         self._held: set[QueueId] = set()  # rows whose lease is ours
         self._tasks: set[asyncio.Task[None]] = set()
@@ -272,11 +274,18 @@ class Outbound:
         except ValueError as error:
             wrong = Failed(Reply(550, "5.4.4", f"The route is wrong: {error}"))
             return Attempt(dict.fromkeys(recipients, wrong))
+        world, reverse_path = self._world, await self._reverse_path(job)
+        hosts = find_hosts(domain, way, settings.hostname, self._targets, world.random)
+        hosts = patient(hosts) if loaded.relay else hosts
+        departing = await self._sources.depart(job, hosts, self._targets)
+        if isinstance(departing, Deferred):
+            return Attempt(dict.fromkeys(recipients, departing), route=way.name)
+        departure = departing.departure
         errand = Errand(
             # Who has the same smarthost or route may share connections, whatever the lane.
-            key=(way.name, str(way.endpoint or job.lane)),
+            key=(way.name, f"{way.endpoint or job.lane} {departure.source}".strip()),
             domain=Domain(domain),
-            reverse_path=await self._reverse_path(job),
+            reverse_path=reverse_path,
             recipients=recipients,
             facts=facts_of(loaded),
             pieces=lambda: pieces(self._store, loaded),
@@ -286,13 +295,15 @@ class Outbound:
             tls=job.outgoing.tls,
             envid=job.outgoing.envid,
             ret=job.outgoing.ret,
+            departure=departure,
         )
-        world = self._world
-        hosts = find_hosts(domain, way, settings.hostname, self._targets, world.random)
-        hosts = patient(hosts) if loaded.relay else hosts
-        return await attempt(
-            errand, hosts, world.resolver, self._dialer, self._pool, self._policies
-        )
+        try:
+            return await attempt(
+                errand, departing.hosts, world.resolver, self._dialer, self._pool, self._policies
+            )
+        except BaseException:
+            self._sources.arrived(departure)
+            raise
 
     async def _reverse_path(self, job: Job) -> Address | None:
         """With a return domain each recipient is alone in its job, and has a path of its own."""
@@ -312,8 +323,14 @@ class Outbound:
         lane_wait: timedelta = LANE_WAIT,
     ) -> None:
         now, random = self._now(), self._world.random
-        for event in events_of(loaded, addresses, tried, now, random, lane_wait):
-            await self._record(event)
+        count = self._sources.count(tried.departure, _taken(tried, addresses))
+        try:
+            for event in events_of(loaded, addresses, tried, now, random, lane_wait):
+                steps = (*event.steps, *count)
+                await self._record(msgspec.structs.replace(event, steps=steps))
+                count = ()
+        finally:
+            self._sources.arrived(tried.departure)
         await self._flushing.notice(loaded, tried)
 
     async def _record(self, event: Event) -> None:
@@ -391,6 +408,11 @@ def _claim(tx: Tx, asked: Asked) -> tuple[Claimed, list[Loaded]]:
 def _slices(ids: Iterable[QueueId]) -> list[list[QueueId]]:
     rest = iter(sorted(ids))
     return list(iter(lambda: list(islice(rest, WRITE_LIMIT)), []))
+
+
+def _taken(tried: Attempt, addresses: dict[str, Address]) -> int:
+    """How many of the recipients the other side took."""
+    return sum(isinstance(tried.outcomes[one], Relayed) for one in addresses.values())
 
 
 def _path(reverse_path: str) -> Address | None:

@@ -68,13 +68,14 @@ def events_of(
         class_ = about.class_ if about else ReplyClass.UNKNOWN
         decision = decide(outcome, age, now, spread, class_, lane_wait)
         tried = Tried(row, address, outcome, about, age, decision)
-        results.append((_notice(tried, now), _step(tried), _entry(tried, attempt, now)))
+        step = _step(tried, attempt.departure.source)
+        results.append((_notice(tried, now), step, _entry(tried, attempt, now)))
         if found := _suppression(tried, loaded.job.outgoing, now):
             results.append((None, *found))
     return group(results, loaded.job.outgoing, loaded.header)
 
 
-def _step(tried: Tried) -> Step:
+def _step(tried: Tried, source: str) -> Step:
     match tried.decision:
         case Later(when, notify_delay):
             return Postpone(
@@ -83,6 +84,7 @@ def _step(tried: Tried) -> Step:
                 tried.age.attempts,
                 str(tried.outcome.reply),
                 tried.age.delay_notified or notify_delay,
+                source if source != tried.row.source else "",
             )
         case Done() | GiveUp():
             return Release(tried.row.id)

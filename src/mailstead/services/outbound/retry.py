@@ -45,6 +45,7 @@ class Deferred(msgspec.Struct, frozen=True):
     reply: Reply
     host: str = ""  # that said so; empty: the words are our own
     unknown: bool = False
+    until: datetime | None = None  # not before
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -109,14 +110,14 @@ def decide(
             return Done()
         case Failed():
             return GiveUp()
-        case Deferred(unknown=unknown):
+        case Deferred(unknown=unknown, until=until):
             if now >= age.expires:
                 return GiveUp(expired=True)
             pause = _pause(about, age, now, lane_wait) * (1 + JITTER * spread)
             if unknown:
                 pause = max(pause, UNKNOWN_WAIT)
             notify = not age.delay_notified and now - age.created >= DELAY_NOTICE
-            return Later(min(now + pause, age.expires), notify)
+            return Later(min(max(now + pause, until or now), age.expires), notify)
 
 
 def _pause(about: ReplyClass, age: Age, now: datetime, lane_wait: timedelta) -> timedelta:

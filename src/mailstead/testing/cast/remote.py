@@ -75,6 +75,8 @@ class Received(msgspec.Struct, frozen=True):
     login: str = ""
     wishes: tuple[str, ...] = ()  # NOTIFY of each recipient
     require_tls: bool = False
+    peer: str = ""  # the address that it came from
+    helo: str = ""
 
 
 class Remote:
@@ -111,7 +113,7 @@ class _Session:
         )
         self.engine = SmtpServer(options)
         self.exchange: sasl.Exchange | None = None
-        self.login = ""
+        self.login = self.helo = ""
         self.forget()
 
     def forget(self) -> None:
@@ -174,7 +176,8 @@ class _Session:
     def answer(self, event: Event) -> Answer:
         """What the script says."""
         match event:
-            case Helo():
+            case Helo(name):
+                self.helo = name
                 return self.engine.ehlo_reply()
             case Mail(reverse_path, require_tls=require_tls):
                 self.forget()
@@ -233,6 +236,8 @@ class _Session:
                 self.login,
                 tuple(self.wishes),
                 self.require_tls,
+                self.stream.peer.address,
+                self.helo,
             )
         )
 
