@@ -3,7 +3,7 @@
 import ipaddress
 from datetime import timedelta
 
-from mailstead.model.entries import Attempted
+from mailstead.model.entries import Attempted, Departed
 from mailstead.model.numbers import OrganisationId
 from mailstead.storage import accounts, queue, sources
 from mailstead.storage.queue import Filter, Waiting
@@ -243,3 +243,7 @@ async def test_what_a_new_source_may_not_send_leaves_from_another(world: Simulat
     await world.sleep(minutes=10)
     peers = [one.peer for one in remote.received]
     assert (peers.count(A), peers.count(B)) == (12, 48)
+    departed = [entry for _, entry in house.told if isinstance(entry, Departed)]
+    instead = {(one.source, one.instead) for one in departed}
+    why = "The source a is new and sent qq its 12 of today"
+    assert instead == {("a", ""), ("b", ""), ("b", why)}

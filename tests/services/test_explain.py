@@ -14,6 +14,7 @@ from mailstead.model.entries import (
     Completed,
     Connected,
     Delivered,
+    Departed,
     HostTried,
     LoggedIn,
     LoginFailed,
@@ -197,6 +198,14 @@ SENTENCES: list[tuple[AnyEntry, Line]] = [
     (
         Notified(at=AT, recipient=BOB, action="relayed", sent_to="a@x.example"),
         Line(AT, f"a@x.example was told that {BOB} was passed on (DSN, RFC 3464)."),
+    ),
+    (
+        Departed(at=AT, source="b", helo="b.example.org", instead="The source a is new"),
+        Line(
+            AT,
+            "The next attempt left from the source b, as b.example.org.",
+            ("The source a is new",),
+        ),
     ),
     (
         Suppressed(at=AT, recipient=BOB, reason="gone", evidence="550 5.1.1 no such user"),

@@ -105,6 +105,14 @@ class Attempted(Entry, frozen=True, tag="attempted"):
     rule: str = ""  # that says so
 
 
+class Departed(Entry, frozen=True, tag="departed"):
+    """An attempt left from a source of ours; `instead`: why not from the one it was queued for."""
+
+    source: str
+    helo: str
+    instead: str = ""
+
+
 class Suppressed(Entry, frozen=True, tag="suppressed"):
     """The organisation writes to the recipient no more; "suspect": not before it happens again."""
 
@@ -179,6 +187,7 @@ AnyEntry = (
     | Delivered
     | Queued
     | Attempted
+    | Departed
     | Suppressed
     | CameBack
     | Notified

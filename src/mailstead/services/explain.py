@@ -20,6 +20,7 @@ from mailstead.model.entries import (
     Completed,
     Connected,
     Delivered,
+    Departed,
     HostTried,
     LoggedIn,
     LoginFailed,
@@ -76,7 +77,7 @@ def explain_entry(entry: AnyEntry) -> Line:
             return _of_arrival(entry)
         case Delivered() | Retrieved():
             return _of_mailbox(entry)
-        case Queued() | Attempted() | Suppressed() | Notified() | Changed():
+        case Queued() | Attempted() | Departed() | Suppressed() | Notified() | Changed():
             return _of_queue(entry)
         case CameBack():
             return _came_back(entry)
@@ -271,7 +272,7 @@ _REACHED = {
 }
 
 
-def _of_queue(entry: Queued | Attempted | Suppressed | Notified | Changed) -> Line:
+def _of_queue(entry: Queued | Attempted | Departed | Suppressed | Notified | Changed) -> Line:
     match entry:
         case Queued():
             where = f"in the queue as #{entry.queue_id}" if entry.queue_id else "in the queue"
@@ -280,6 +281,10 @@ def _of_queue(entry: Queued | Attempted | Suppressed | Notified | Changed) -> Li
             return Line(entry.at, f"{entry.recipient} {how} {where}.", facts)
         case Attempted():
             return _attempted(entry)
+        case Departed():
+            facts = (entry.instead,) if entry.instead else ()
+            text = f"The next attempt left from the source {entry.source}, as {entry.helo}."
+            return Line(entry.at, text, facts)
         case Suppressed():
             return _suppressed(entry)
         case Notified():

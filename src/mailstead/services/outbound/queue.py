@@ -323,12 +323,13 @@ class Outbound:
         lane_wait: timedelta = LANE_WAIT,
     ) -> None:
         now, random = self._now(), self._world.random
+        told = self._sources.tell(tried.departure)
         count = self._sources.count(tried.departure, _taken(tried, addresses))
         try:
             for event in events_of(loaded, addresses, tried, now, random, lane_wait):
-                steps = (*event.steps, *count)
-                await self._record(msgspec.structs.replace(event, steps=steps))
-                count = ()
+                steps, entries = (*event.steps, *count), (*told, *event.entries)
+                await self._record(msgspec.structs.replace(event, steps=steps, entries=entries))
+                told, count = (), ()
         finally:
             self._sources.arrived(tried.departure)
         await self._flushing.notice(loaded, tried)

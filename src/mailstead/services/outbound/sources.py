@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from mailstead.model.entries import AnyEntry, Departed
 from mailstead.model.numbers import OrganisationId
 from mailstead.model.reply import Reply
 from mailstead.model.world import Random, World
@@ -47,6 +48,7 @@ class Departure(msgspec.Struct, frozen=True):
     exempt: frozenset[str] = frozenset()  # targets that the operator named
     provider: str = ""  # counted for it, while the source is warming
     recipients: int = 0  # that are under way
+    instead: str = ""  # why it is not the source that the recipients were queued for
 
     def towards(self, address: str) -> str | None:
         """The address to bind to; None if there is none that may be used."""
@@ -138,8 +140,8 @@ class Sources:
             elif refusal := await self._reserve(source, departure, recipients):
                 refusals.append(refusal)
             else:
-                under_way = recipients if departure.provider else 0
-                return msgspec.structs.replace(departure, recipients=under_way)
+                instead = refusals[0].reply.text if refusals else ""
+                return msgspec.structs.replace(departure, recipients=recipients, instead=instead)
         if not hosts.public:
             return AS_USUAL
         # Who waits for the night does so only if nobody may be ready before.
@@ -177,6 +179,14 @@ class Sources:
             return _waits(text, tomorrow(now) + spread)
         self._under_way[key] = under_way + recipients
         return None
+
+    def tell(self, departure: Departure) -> tuple[AnyEntry, ...]:
+        """What the journal is told of where it left from."""
+        if not departure.source:
+            return ()
+        now = self._world.clock.now()
+        source, helo, instead = departure.source, departure.helo, departure.instead
+        return (Departed(at=now, source=source, helo=helo, instead=instead),)
 
     def count(self, departure: Departure, taken: int) -> tuple[Step, ...]:
         """What to write down of those that were taken."""
