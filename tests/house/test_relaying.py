@@ -86,13 +86,20 @@ async def test_t5_the_primary_is_down_then_back(world: SimulatedWorld) -> None:
     assert await waiting(house) == []
 
 
-async def test_it_waits_as_long_as_was_said(world: SimulatedWorld) -> None:
+@pytest.mark.parametrize(("days", "received"), [(13, 1), (15, 0)])
+async def test_it_waits_as_long_as_was_said(
+    world: SimulatedWorld, days: int, received: int
+) -> None:
+    """Two weeks, longer than other mail; then it is given up, and nobody is told."""
     house = await backup(world, "bob")
-    before = world.clock.now()
-    await house.receive(CAROL, to=BOB)
-    (row,) = await waiting(house)
-    assert row.expires is not None
-    assert round((row.expires - before).total_seconds()) == 14 * 86400
+    assert (await house.receive(ALICE, to=BOB)).ok
+    await world.sleep(days=days)
+    primary = sink()
+    world.network.listen(PRIMARY, 25, primary.serve)
+    await world.sleep(hours=4)
+    assert len(primary.received) == received
+    assert await waiting(house) == []
+    assert await house.mailbox(ALICE) == []
 
 
 async def test_what_the_primary_puts_off_is_not_flushed(world: SimulatedWorld) -> None:
