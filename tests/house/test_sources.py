@@ -1,15 +1,18 @@
 """Mail that leaves from addresses of its own: pools, PTR records, and new addresses warmed up."""
 
 import ipaddress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from mailstead.model.entries import Attempted, Departed
-from mailstead.model.numbers import OrganisationId
+from mailstead.model.numbers import OrganisationId, TraceId
 from mailstead.storage import accounts, queue, sources
+from mailstead.storage.blobs import MemoryBody
+from mailstead.storage.plan import Enqueue, Plan, QueuedRecipient
 from mailstead.storage.queue import Filter, Waiting
 from mailstead.storage.sources import EVERYBODY, PoolUse, Source
 from mailstead.storage.store import Tx
 from mailstead.testing.cast.greylister import greylister
+from mailstead.testing.cast.refuser import NOT_NOW, refuser
 from mailstead.testing.cast.remote import Remote
 from mailstead.testing.cast.sink import sink
 from mailstead.testing.house import SimulatedHouse, SimulatedWorld
@@ -230,6 +233,38 @@ async def test_a_new_source_sends_its_days_allowance_and_the_rest_tomorrow(
         for day in (today - 1, today)
     ]
     assert counted == [{"google": 50}, {"google": 3}]
+
+
+async def test_what_is_under_way_counts_before_it_is_written_down(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    remote = listen(world, sink(), "mx.qq.com")
+    await add_source(house, "a", A, warming=True)
+    await use(house, "pool")
+
+    def queued(now: datetime) -> tuple[Enqueue, ...]:
+        recipient = QueuedRecipient(BOB, "smtp", "example.net", now)
+        return tuple(Enqueue(b"Subject: x\r\n\r\n", ALICE, (recipient,)) for _ in range(30))
+
+    plan = Plan(queued(world.clock.now()), TraceId("t"), OrganisationId(1), MemoryBody(b"Hi!\r\n"))
+    await house.house.store.apply(plan)
+    house.house.watch.wake_queue()
+    await world.sleep(minutes=10)
+    assert len(remote.received) == 12
+    assert len(await waiting(house)) == 18
+
+
+async def test_who_moved_to_another_source_keeps_that_one(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    listen(world, refuser(reply=NOT_NOW))
+    await add_source(house, "a", A)
+    del world.zone["PTR", ipaddress.ip_address(A).reverse_pointer]
+    await use(house, "pool")
+    await house.submit(ALICE, BOB)
+    await world.sleep(minutes=1)
+    await add_source(house, "b", B)
+    await world.sleep(minutes=10)
+    (row,) = await waiting(house)
+    assert (row.source, row.attempts) == ("b", 2)
 
 
 async def test_what_a_new_source_may_not_send_leaves_from_another(world: SimulatedWorld) -> None:

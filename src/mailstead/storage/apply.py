@@ -356,7 +356,7 @@ class _Batch:
                 if rows := self.rows.get(table):
                     self.tx.many(sql, rows)
             queue.postpone(self.tx, self.rows.get("postpone", []))
-            queue.move(self.tx, self.moved)
+            queue.change_source(self.tx, self.moved)
             self.tx.many(sources.COUNT, sources.count_rows(self.sent))
             self.tx.many(_MAILBOX, [_counters(id_, row) for id_, row in self.mailboxes.items()])
             self.tx.many(_ACCOUNT, [_usage(id_, row) for id_, row in self.accounts.items()])

@@ -208,7 +208,7 @@ def postpone(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def move(tx: Tx, steps: Sequence[Postpone]) -> None:
+def change_source(tx: Tx, steps: Sequence[Postpone]) -> None:
     """Let postponed recipients that say so leave from another source from now on."""
     tx.many(
         "UPDATE queue SET source = :source WHERE id = :id",

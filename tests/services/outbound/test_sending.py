@@ -411,6 +411,20 @@ def test_a_connection_carries_what_the_provider_is_known_to_take(tell) -> None:
     tell(story, lane_connections=1)
 
 
+@pytest.mark.rfc("9422 section 4.1")
+def test_a_connection_carries_no_more_than_the_server_says(tell) -> None:
+    async def story(stage) -> None:
+        stage.mx("example.net", ONE)
+        remote = stage.listen("192.0.2.1", sink(options=ServerOptions("mx.example", mail_limit=5)))
+        for number in range(12):
+            await stage.enqueue(f"user{number}@example.net")
+        await stage.sleep(seconds=30)
+        assert (len(remote.received), remote.sessions) == (12, 3)
+        assert {"Declined", "Malformed"}.isdisjoint(remote.commands)  # never asked for more
+
+    tell(story, lane_connections=1)
+
+
 # ---------------------------------------------------------------------- T4: what the DNS says
 
 
