@@ -132,6 +132,7 @@ class Postpone(msgspec.Struct, frozen=True):
     last_reply: str
     delay_notified: bool = False
     source: str = ""
+    lane: str = ""  # that it waits in from now on; empty: as before
 
 
 class Suppress(msgspec.Struct, frozen=True):

@@ -143,6 +143,23 @@ def give_back(tx: Tx, ids: Sequence[QueueId]) -> None:
     )
 
 
+def in_lane(job: Job, lane: str) -> Job:
+    """The job and its recipients in this lane."""
+    if job.lane == lane:
+        return job
+    rows = tuple(msgspec.structs.replace(row, lane=lane) for row in job.recipients)
+    return msgspec.structs.replace(job, lane=lane, recipients=rows)
+
+
+def give_back_to(tx: Tx, rows: Sequence[Waiting]) -> None:
+    """Give claimed recipients back as they were, in the lanes that they say."""
+    tx.many(
+        "UPDATE queue SET lease = NULL, due = :due, lane = :lane"
+        " WHERE id = :id AND lease IS NOT NULL",
+        [{"id": row.id, "due": to_micros(row.due), "lane": row.lane} for row in rows],
+    )
+
+
 def get_outgoings(tx: Tx, ids: Collection[int]) -> dict[int, Outgoing]:
     """The messages of queued recipients."""
     return {row[0]: _outgoing(row) for row in tx.each(_OUTGOING, ids)}
@@ -195,17 +212,22 @@ def postpone_row(step: Postpone, now: int) -> dict[str, Any]:
         "last_reply": step.last_reply,
         "last_tried": now,
         "delay_notified": int(step.delay_notified),
+        "lane": step.lane,
     }
 
 
 def postpone(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
-    """Let claimed recipients wait again."""
-    tx.many(
-        "UPDATE queue SET due = :due, lease = NULL, attempts = :attempts,"
-        " last_reply = :last_reply, last_tried = :last_tried, delay_notified = :delay_notified"
-        " WHERE id = :id",
-        rows,
-    )
+    """Let claimed recipients wait again, in another lane if it is named."""
+    for lane, some in (
+        ("", [row for row in rows if not row["lane"]]),
+        (", lane = :lane", [row for row in rows if row["lane"]]),
+    ):
+        tx.many(
+            "UPDATE queue SET due = :due, lease = NULL, attempts = :attempts,"
+            " last_reply = :last_reply, last_tried = :last_tried,"
+            f" delay_notified = :delay_notified{lane} WHERE id = :id",
+            some,
+        )
 
 
 def change_source(tx: Tx, steps: Sequence[Postpone]) -> None:

@@ -162,13 +162,13 @@ class Lanes:
         """Lanes of which no more is to be claimed now, and from which priority on."""
         return dict(list(self._shut.items())[:SHUT_LIMIT])
 
-    def below(self) -> int | None:
-        """No more is to be claimed from this priority on, whatever the lane."""
-        if self.waiting < WAITING_LIMIT:
+    def below(self, others: int = 0) -> int | None:
+        """No more is to be claimed from this priority on; `others` are claimed and not here yet."""
+        if self.waiting + others < WAITING_LIMIT:
             return None
-        if self.waiting >= WAITING_BOUND:
+        if others >= WAITING_LIMIT or self.waiting >= WAITING_BOUND:
             return ALL
-        total = 0
+        total = others
         for priority, count in sorted(self._counts.items()):
             total += count
             if total >= WAITING_LIMIT:

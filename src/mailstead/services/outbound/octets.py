@@ -35,9 +35,11 @@ def load(tx: Tx, jobs: Sequence[Job]) -> list[Loaded]:
         return []
     headers = dict(tx.each(_HEADER, {job.outgoing.id for job in jobs}))
     bodies = {body: _small_body(tx, body) for body in {job.outgoing.body for job in jobs}}
-    relayed = relays.find_all(tx, {_domain(job) for job in jobs})
+    relayed = relays.find_all(tx, {domain_of(job) for job in jobs})
     return [
-        Loaded(job, headers[job.outgoing.id], bodies[job.outgoing.body], relayed.get(_domain(job)))
+        Loaded(
+            job, headers[job.outgoing.id], bodies[job.outgoing.body], relayed.get(domain_of(job))
+        )
         for job in jobs
     ]
 
@@ -45,7 +47,7 @@ def load(tx: Tx, jobs: Sequence[Job]) -> list[Loaded]:
 _HEADER = "SELECT id, header FROM outgoing WHERE id = :id"
 
 
-def _domain(job: Job) -> str:
+def domain_of(job: Job) -> str:
     """Where its recipients are."""
     return job.recipients[0].recipient.rpartition("@")[2]
 

@@ -34,13 +34,15 @@ from mailstead.services.outbound.classify import classify
 from mailstead.services.outbound.connect import Dialer
 from mailstead.services.outbound.lanes import WAITING_LIMIT, Lanes
 from mailstead.services.outbound.local import Local
-from mailstead.services.outbound.octets import Loaded, facts_of, load, pieces
+from mailstead.services.outbound.octets import Loaded, domain_of, facts_of, load, pieces
 from mailstead.services.outbound.pool import Pool
+from mailstead.services.outbound.providers import Limits
 from mailstead.services.outbound.record import events_of
 from mailstead.services.outbound.relaying import Flushing, patient, relay_way
-from mailstead.services.outbound.retry import LANE_WAIT, Deferred, Failed, Outcome, Relayed
-from mailstead.services.outbound.route import Smarthost, choose_way, find_hosts
+from mailstead.services.outbound.retry import LANE_WAIT, Deferred, Failed, Relayed
+from mailstead.services.outbound.route import Smarthost, Way, choose_way, find_hosts
 from mailstead.services.outbound.shaping import RELAYED, Shaping
+from mailstead.services.outbound.sites import Sites, lane_of
 from mailstead.services.outbound.sources import Sources
 from mailstead.services.outbound.targets import Targets, parse_networks
 from mailstead.services.outbound.tls_policy import TlsPolicies
@@ -50,7 +52,7 @@ from mailstead.services.watch import Watch
 from mailstead.storage import queue
 from mailstead.storage.claims import Asked, Claimed, claim
 from mailstead.storage.plan import Plan, Postpone
-from mailstead.storage.queue import Job
+from mailstead.storage.queue import Job, in_lane
 from mailstead.storage.store import WRITE_LIMIT, Store, Tx
 
 RENEWAL = timedelta(minutes=10)
@@ -100,7 +102,9 @@ class Outbound:
         self._return_paths = ReturnPaths(store, world.random)
         self._local = Local(store, world, watch, settings.hostname, settings.catch)
         self._shaping = Shaping(settings.lane_connections)
-        self._lanes = Lanes(settings.connections, self._shaping.limits)
+        self._sites = Sites(world.resolver, world.clock)
+        self._lanes = Lanes(settings.connections, self._limits_of)
+        self._unplaced: set[QueueId] = set()  # claimed, and their site is being looked up
         self._turns = Turns(world.clock.now())
         self._pool = Pool()
         self._flushing = Flushing(store, world.clock, watch)
@@ -146,11 +150,11 @@ class Outbound:
         """Claim until nothing is due or the hands are full; when there is more to do."""
         try:
             while True:
-                below = self._lanes.below()
+                below = self._lanes.below(len(self._unplaced))
                 self._full = self._full or below is not None
                 if below is not None and (when := self._looked + URGENT_PAUSE) > self._now():
                     return when
-                claimed = await self._claim(below)
+                claimed = await self._claim(group, below)
                 self._begin(group)
                 if not claimed.more:
                     return claimed.next_due
@@ -161,7 +165,7 @@ class Outbound:
             log.exception("the queue cannot be used, by our own fault")
             return self._now() + TROUBLE_PAUSE
 
-    async def _claim(self, below: int | None) -> Claimed:
+    async def _claim(self, group: asyncio.TaskGroup, below: int | None) -> Claimed:
         """Take what is due into the lanes."""
         self._looked = now = self._now()
         asked = self._turns.ask(self._lanes.shut(), below, now)
@@ -169,8 +173,75 @@ class Outbound:
         self._turns.learn(claimed, now)
         for loaded in jobs:
             self._held.update(row.id for row in loaded.job.recipients)
-            self._lanes.add(loaded)
+        await self._place(group, jobs)
         return claimed
+
+    async def _place(self, group: asyncio.TaskGroup, jobs: list[Loaded]) -> None:
+        """Each job into the lane of its site; those whose site is not known are looked up."""
+        unknown: dict[str, list[Loaded]] = {}
+        placed: list[tuple[Loaded, str]] = []
+        for loaded in jobs:
+            if site := self._site_of(loaded):
+                placed.append((loaded, site))
+            else:
+                unknown.setdefault(domain_of(loaded.job), []).append(loaded)
+        for domain, several in unknown.items():
+            self._unplaced.update(row.id for one in several for row in one.job.recipients)
+            group.create_task(self._learn(group, domain, several))
+        await self._stand(placed)
+
+    async def _learn(self, group: asyncio.TaskGroup, domain: str, several: list[Loaded]) -> None:
+        try:
+            site = await self._sites.find(domain)
+            ids = {row.id for one in several for row in one.job.recipients}
+            if self._ended or not ids <= self._unplaced:
+                return
+            self._unplaced -= ids
+            await self._stand([(loaded, site) for loaded in several])
+            self._begin(group)
+        except Exception:
+            log.exception("mail for %s waits until its lease ends, by our own fault", domain)
+
+    async def _stand(self, placed: list[tuple[Loaded, str]]) -> None:
+        """Into the lanes; what came by another name into a lane that is shut goes back."""
+        back: list[Job] = []
+        for loaded, site in placed:
+            lane = lane_of(site, loaded.job.source)
+            job = in_lane(loaded.job, lane)
+            if lane != loaded.job.lane and self._lanes.is_shut(lane, job.priority):
+                back.append(job)
+            else:
+                self._lanes.add(msgspec.structs.replace(loaded, job=job))
+        if not back:
+            return
+        rows = [row for job in back for row in job.recipients]
+        try:
+            await self._store.write(lambda tx: queue.give_back_to(tx, rows))
+        except TemporaryFailure as failure:  # they are due when their lease ends
+            log.warning("recipients could not be given back: %s", failure.reason)
+        self._held.difference_update(row.id for row in rows)
+        for row in rows:
+            self._turns.give_back(row.lane, row.priority, row.due)
+
+    def _site_of(self, loaded: Loaded) -> str | None:
+        """The site that a job goes to; None if that has to be looked up."""
+        job = loaded.job
+        if job.transport == LOCAL or loaded.relay:
+            return job.lane
+        try:
+            way = self._way(loaded)
+        except ValueError:
+            return job.lane
+        return str(way.endpoint) if way.endpoint else self._sites.known(domain_of(job))
+
+    def _way(self, loaded: Loaded) -> Way:
+        job, settings = loaded.job, self._settings
+        domain = Domain(domain_of(job))
+        way = choose_way(domain, job.route, settings.routes, settings.smarthost)
+        return way if job.route else relay_way(loaded.relay, way)
+
+    def _limits_of(self, lane: str) -> Limits:
+        return self._shaping.limits(self._sites.described(lane))
 
     async def _wait(self) -> None:
         """Until there may be something to claim, until a lane may go on, or a wake-up."""
@@ -207,7 +278,7 @@ class Outbound:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         # Every claim is a transaction: ask for more only when there is room for a good many.
-        room = self._full and self._lanes.waiting <= WAITING_LIMIT // 2
+        room = self._full and self._lanes.waiting + len(self._unplaced) <= WAITING_LIMIT // 2
         if self._lanes.reopened or room:
             self._lanes.reopened = self._full = False
             self._wake.set()
@@ -253,14 +324,18 @@ class Outbound:
 
     def _shaping_says(self, lane: str, tried: Attempt) -> timedelta | None:
         """How long the lane pauses after these answers."""
-        now, pauses = self._now(), [SLOW_PAUSE] if tried.slow else []
-        answers = {RELAYED: ""} if any(map(_is_relayed, tried.outcomes.values())) else {}
+        now, site = self._now(), self._sites.described(lane)
+        pauses: list[timedelta] = []
+        answers: dict[str, str] = {}
         for outcome in tried.outcomes.values():
-            if outcome.host and not _is_relayed(outcome):
+            if isinstance(outcome, Relayed):
+                answers[RELAYED] = ""
+            elif outcome.host and self._sites.speaks_for(outcome.host, lane):
                 said = classify(outcome.reply, outcome.host)
                 answers.setdefault(said.class_, outcome.reply.text)
+                pauses += [SLOW_PAUSE] if said.slow else []
         for class_, text in answers.items():
-            if pause := self._shaping.told(lane, class_, now, text):
+            if pause := self._shaping.told(site, class_, now, text):
                 pauses.append(pause)
         return max(pauses, default=None)
 
@@ -269,8 +344,7 @@ class Outbound:
         recipients = tuple(dict.fromkeys(addresses.values()))
         domain = recipients[0].domain
         try:
-            way = choose_way(domain, job.route, settings.routes, settings.smarthost)
-            way = way if job.route else relay_way(loaded.relay, way)
+            way = self._way(loaded)
         except ValueError as error:
             wrong = Failed(Reply(550, "5.4.4", f"The route is wrong: {error}"))
             return Attempt(dict.fromkeys(recipients, wrong))
@@ -283,7 +357,7 @@ class Outbound:
         departure = departing.departure
         errand = Errand(
             # Who has the same smarthost or route may share connections, whatever the lane.
-            key=(way.name, f"{way.endpoint or job.lane} {departure.source}".strip()),
+            key=(way.name, f"{way.endpoint or domain} {departure.source}".strip()),
             domain=Domain(domain),
             reverse_path=reverse_path,
             recipients=recipients,
@@ -391,6 +465,8 @@ class Outbound:
         """Give back what has not begun, let the rest end, close what lies idle."""
         self._ended = True
         left = [row.id for loaded in self._lanes.drain() for row in loaded.job.recipients]
+        left += self._unplaced
+        self._unplaced.clear()
         with suppress(TemporaryFailure):  # then they are due when their lease ends
             for ids in _slices(left):
                 await self._store.write(lambda tx, ids=ids: queue.give_back(tx, ids))  # type: ignore[misc]
@@ -418,7 +494,3 @@ def _taken(tried: Attempt, addresses: dict[str, Address]) -> int:
 
 def _path(reverse_path: str) -> Address | None:
     return parse_address(reverse_path) if reverse_path else None
-
-
-def _is_relayed(outcome: Outcome) -> bool:
-    return isinstance(outcome, Relayed)

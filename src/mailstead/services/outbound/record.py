@@ -85,6 +85,7 @@ def _step(tried: Tried, source: str) -> Step:
                 str(tried.outcome.reply),
                 tried.age.delay_notified or notify_delay,
                 source if source != tried.row.source else "",
+                tried.row.lane,
             )
         case Done() | GiveUp():
             return Release(tried.row.id)
