@@ -18,7 +18,8 @@ from mailstead.model.address import Domain, parse_address
 from mailstead.server.config import Config, Listen, format_toml
 from mailstead.server.wiring import open_house
 from mailstead.services.accounts import hash_password
-from mailstead.storage import accounts
+from mailstead.services.signing import ensure_key
+from mailstead.storage import accounts, senders
 from mailstead.storage.store import Tx
 
 ROOT = Path(__file__).parent.parent
@@ -154,10 +155,14 @@ async def populate(config: Config) -> None:
         organisation = accounts.create_organisation(tx, "bench")
         accounts.create_domain(tx, organisation, Domain("bench.test"))
         for number in range(USERS):
-            accounts.create_account(tx, parse_address(f"user{number}@bench.test"), password)
+            account = accounts.create_account(
+                tx, parse_address(f"user{number}@bench.test"), password
+            )
+            senders.set_limits(tx, account, -1, -1)
 
     async with open_house(config, lambda trace, entries: None) as house:
         await house.store.write(work)
+        await ensure_key(house.store, house.world.offload, Domain("bench.test"))  # RSA-2048
 
 
 @contextmanager

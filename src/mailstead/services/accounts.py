@@ -29,6 +29,8 @@ from mailstead.storage.store import Store
 PASSWORD_LIMIT = 1024  # octets
 SUCCESS_REMEMBERED = timedelta(minutes=10)
 SUCCESSES_LIMIT = 10_000
+OWNED_REMEMBERED = timedelta(seconds=5)  # that an account may write as an address
+OWNED_LIMIT = 10_000
 CHECKS_LIMIT = 2  # at the same time
 CHECKS_WAITING = 200  # beyond, a log-in is put off rather than queued
 
@@ -87,6 +89,7 @@ class Accounts:
         self._successes: OrderedDict[bytes, _Success] = OrderedDict()
         self._slots = asyncio.Semaphore(CHECKS_LIMIT)
         self._waiting = 0
+        self._owned: dict[tuple[AccountId, Address], datetime] = {}
 
     async def log_in(
         self, credentials: Credentials, protocol: str, peer: Endpoint
@@ -132,8 +135,19 @@ class Accounts:
         return CHECKS_WAITING * 2 if self._doorkeeper.is_known(attempt) else CHECKS_WAITING
 
     async def may_send_as(self, login: Login, address: Address) -> bool:
-        """Whether the account may use the address as sender."""
-        return await self._store.look_up(lambda tx: senders.may_send_as(tx, login.account, address))
+        """Whether the account may use the address as sender; a yes is remembered for seconds.
+
+        It is asked twice for each message: of the envelope, and of From.
+        """
+        now, key = self._world.clock.now(), (login.account, address)
+        if self._owned.get(key, now) > now:
+            return True
+        may = await self._store.look_up(lambda tx: senders.may_send_as(tx, login.account, address))
+        if may:
+            if len(self._owned) >= OWNED_LIMIT:
+                self._owned.clear()
+            self._owned[key] = now + OWNED_REMEMBERED
+        return may
 
     def _refused(self, this: _Try, reason: str) -> LoginRefused:
         if self._doorkeeper.log_in_failed(this.attempt, this.credentials.password):
