@@ -6,6 +6,7 @@ Holds: never raises, linear, at most ADDRESS_LIMIT addresses of one field. Garba
 addresses with an empty domain.
 """
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from mailstead.model.address import Address, parse_domain, parse_local_part, quo
 
 VALUE_LIMIT = 256 * 1024  # octets of one address list that are looked at
 ADDRESS_LIMIT = 1000  # addresses of one field; what follows is passed over
+REMEMBERED_LIMIT = 500  # octets of a From field whose addresses are remembered
 
 
 class HeaderAddress(msgspec.Struct, frozen=True):
@@ -46,8 +48,20 @@ class Group(msgspec.Struct, frozen=True):
 
 def author_addresses(header: bytes) -> list[Address]:
     """The addresses of From that are addresses, in order (RFC 5322 section 3.6.2)."""
-    found = [mailbox for value in get_all(header, "From") for mailbox in mailboxes(value)]
-    return [address for address in map(to_address, found) if address]
+    found: list[Address] = []
+    for value in get_all(header, "From"):
+        found += _remembered(value) if len(value) <= REMEMBERED_LIMIT else _addresses(value)
+    return found
+
+
+def _addresses(value: bytes) -> tuple[Address, ...]:
+    return tuple(address for address in map(to_address, mailboxes(value)) if address)
+
+
+@functools.lru_cache(maxsize=1024)
+def _remembered(value: bytes) -> tuple[Address, ...]:
+    """Who sends much writes the same From again and again, and each message asks three times."""
+    return _addresses(value)
 
 
 def mailboxes(value: bytes) -> list[HeaderAddress]:
