@@ -92,6 +92,24 @@ def test_a_provider_may_have_words_of_its_own(verdict: str) -> None:
     assert shaping().told("mx.other.example", RATE, START, said) == 5 * MINUTE
 
 
+@pytest.mark.parametrize(
+    ("site", "verdict", "said", "minutes"),
+    [
+        ("aspmx.l.google.com", RATE, "4.7.28 Our system has detected an unusual rate of", 30),
+        ("aspmx.l.google.com", RATE, "Our system has detected an unusual rate", 5),
+        ("x.olc.protection.outlook.com", BLOCK, "part of their network is on our block list", 60),
+        ("x.olc.protection.outlook.com", BLOCK, "blocked (S3140)", 60),
+        ("x.mail.protection.outlook.com", BLOCK, "blocked (S3140)", 10),
+        ("mta5.am0.yahoodns.net", RATE, "[TSS04] Messages from 192.0.2.1 deferred", 30),
+        ("smtp-in.orange.fr", RATE, "Too many connections. OFR004_104 [104]", 5),
+        ("smtp-in.orange.fr", RATE, "Too many messages", 10),
+        ("mx00.t-online.de", BLOCK, "IP=192.0.2.1 - A problem occurred.", 60),
+    ],
+)
+def test_the_words_of_the_big(site: str, verdict: str, said: str, minutes: float) -> None:
+    assert Shaping().told(site, verdict, START, said) == minutes * MINUTE
+
+
 def test_who_has_no_limit_gets_one_when_it_says_so() -> None:
     shaped = shaping()
     assert shaped.limits("mx.other.example") == Limits(10, 0, 100)
