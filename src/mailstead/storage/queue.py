@@ -284,12 +284,13 @@ def make_due(tx: Tx, ids: Sequence[QueueId]) -> None:
 def waiting_in(tx: Tx, lane: str, whatever: bool, limit: int) -> list[QueueId]:
     """Recipients of the lane that were tried and are not due yet, because no server was there.
 
-    With `whatever`, those that the server put off itself, too.
+    From any source. With `whatever`, those that the server put off itself, too.
     """
+    lanes = "SELECT CAST(:lane AS TEXT) UNION ALL SELECT :lane || '/' || name FROM source"
     why = "" if whatever else " AND (last_reply LIKE '421%' OR last_reply LIKE '451 4.4.%')"
     rows = tx.rows(
-        "SELECT id FROM queue WHERE lane = :lane AND due > :now AND lease IS NULL AND hold = 0"
-        f" AND attempts > 0{why} ORDER BY due LIMIT :limit",
+        f"SELECT id FROM queue WHERE lane IN ({lanes}) AND due > :now AND lease IS NULL"
+        f" AND hold = 0 AND attempts > 0{why} ORDER BY due LIMIT :limit",
         lane=lane,
         now=to_micros(tx.now),
         limit=limit,

@@ -52,38 +52,37 @@ class Flushing:
 
     def __init__(self, store: Store, clock: Clock, watch: Watch) -> None:
         self._store, self._clock, self._watch = store, clock, watch
-        self._flushed: dict[str, datetime] = {}  # lane -> when; the oldest first
+        self._flushed: dict[str, datetime] = {}  # domain -> when; the oldest first
 
     async def notice(self, loaded: Loaded, tried: Attempt) -> None:
-        """An attempt ended; if it shows that a relay domain's server is there, flush its lane."""
+        """An attempt ended; if it shows that a relay domain's server is there, flush."""
         here = any(isinstance(one, Relayed) for one in tried.outcomes.values())
-        lane = loaded.job.lane
-        if loaded.relay is None or not here or not self._may_flush(lane):
+        if loaded.relay is None or not here or not self._may_flush(loaded.relay.name):
             return
         try:
-            await flush(self._store, self._watch, lane)
+            await flush(self._store, self._watch, loaded.relay.name)
         except TemporaryFailure as failure:  # it will be due by itself
-            log.warning("mail for %s could not be flushed: %s", lane, failure.reason)
+            log.warning("mail for %s must wait: %s", loaded.relay.name, failure.reason)
 
-    def _may_flush(self, lane: str) -> bool:
+    def _may_flush(self, domain: str) -> bool:
         now = self._clock.now()
-        if (last := self._flushed.get(lane)) is not None and now - last < FLUSH_PAUSE:
+        if (last := self._flushed.get(domain)) is not None and now - last < FLUSH_PAUSE:
             return False
-        self._flushed.pop(lane, None)
+        self._flushed.pop(domain, None)
         while len(self._flushed) >= FLUSHED_LIMIT:
             del self._flushed[next(iter(self._flushed))]
-        self._flushed[lane] = now
+        self._flushed[domain] = now
         return True
 
 
-async def flush(store: Store, watch: Watch, lane: str, whatever: bool = False) -> int:
-    """Let what waits in the lane because its server was away be due; how many.
+async def flush(store: Store, watch: Watch, domain: str, whatever: bool = False) -> int:
+    """Let what waits for the domain because its server was away be due; how many.
 
     With `whatever`, also what the server put off itself: somebody asked for it.
     """
     flushed = 0
     for _ in range(SLICES_LIMIT):
-        some = await _flush_some(store, lane, whatever)
+        some = await _flush_some(store, domain, whatever)
         flushed += some
         if some:
             watch.wake_queue()
@@ -92,8 +91,8 @@ async def flush(store: Store, watch: Watch, lane: str, whatever: bool = False) -
     return flushed
 
 
-async def _flush_some(store: Store, lane: str, whatever: bool) -> int:
-    ids = await store.look_up(lambda tx: queue.waiting_in(tx, lane, whatever, WRITE_LIMIT))
+async def _flush_some(store: Store, domain: str, whatever: bool) -> int:
+    ids = await store.look_up(lambda tx: queue.waiting_in(tx, domain, whatever, WRITE_LIMIT))
     if ids:
         await store.write(lambda tx: queue.make_due(tx, ids))
     return len(ids)
