@@ -16,6 +16,7 @@ from mailstead.model.entries import (
     Delivered,
     Departed,
     HostTried,
+    Incident,
     LoggedIn,
     LoginFailed,
     Notified,
@@ -260,6 +261,27 @@ SENTENCES: list[tuple[AnyEntry, Line]] = [
     (
         CameBack(at=AT, recipient=BOB, form="complaint", by="fbl.example.net", said="abuse"),
         Line(AT, f"{BOB} complained of the message, says fbl.example.net.", ("abuse",)),
+    ),
+    (
+        Incident(
+            at=AT,
+            state="opened",
+            site="example.net",
+            source="one",
+            kind="reputation",
+            number=7,
+            said="mx.example.net: 550 5.7.1 blocked",
+        ),
+        Line(
+            AT,
+            "example.net refuses mail from one because of us: incident #7.",
+            ("about: reputation", "mx.example.net: 550 5.7.1 blocked"),
+            "mailstead incident list",
+        ),
+    ),
+    (
+        Incident(at=AT, state="closed", site="example.net", source="", kind="reputation", number=7),
+        Line(AT, "example.net takes mail again: incident #7 is over."),
     ),
     (
         Changed(at=AT, recipient=BOB, change="rerouted", detail="mx.example.com:25"),

@@ -36,6 +36,7 @@ COMMANDS = {
     "queue": "Mail that waits to leave.",
     "source": "Addresses of ours that mail leaves from.",
     "pool": "Sources that share the mail, and who sends from them.",
+    "incident": "Sites that block us, or do not believe who we are.",
     "suppression": "Addresses that mail does not go to any more.",
     "top": "What the server does right now.",
     "message": "What happened to a message, and why.",

@@ -132,6 +132,17 @@ class CameBack(Entry, frozen=True, tag="came_back"):
     rule: str = ""
 
 
+class Incident(Entry, frozen=True, tag="incident"):
+    """A site says that it is about us, for the first time; or takes mail from us again."""
+
+    state: str  # "opened", "closed"
+    site: str
+    source: str  # that the mail left from; empty: no source of its own
+    kind: str  # "reputation", "authentication"
+    number: int = 0
+    said: str = ""
+
+
 class Notified(Entry, frozen=True, tag="notified"):
     """A DSN went to the sender (RFC 3464): `action` is "delayed", "failed" or "relayed"."""
 
@@ -190,6 +201,7 @@ AnyEntry = (
     | Departed
     | Suppressed
     | CameBack
+    | Incident
     | Notified
     | Changed
     | Retrieved

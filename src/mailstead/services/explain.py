@@ -22,6 +22,7 @@ from mailstead.model.entries import (
     Delivered,
     Departed,
     HostTried,
+    Incident,
     LoggedIn,
     LoginFailed,
     Notified,
@@ -81,6 +82,8 @@ def explain_entry(entry: AnyEntry) -> Line:
             return _of_queue(entry)
         case CameBack():
             return _came_back(entry)
+        case Incident():
+            return _incident(entry)
         case _:
             assert_never(entry)
 
@@ -347,6 +350,15 @@ def _came_back(entry: CameBack) -> Line:
     about = (f"about: {entry.kind}",) if entry.kind else ()
     said = (entry.said,) if entry.said else ()
     return Line(entry.at, text, (*said, *about), advice(entry.kind, entry.rule))
+
+
+def _incident(entry: Incident) -> Line:
+    source = f" from {entry.source}" if entry.source else ""
+    if entry.state == "closed":
+        text = f"{entry.site} takes mail{source} again: incident #{entry.number} is over."
+        return Line(entry.at, text)
+    text = f"{entry.site} refuses mail{source} because of us: incident #{entry.number}."
+    return Line(entry.at, text, (f"about: {entry.kind}", entry.said), "mailstead incident list")
 
 
 def _host(host: HostTried) -> str:

@@ -16,6 +16,7 @@ from mailstead.services.watch import Watch
 from mailstead.storage import (
     call_ahead,
     dkim,
+    incidents,
     journal,
     mailboxes,
     messages,
@@ -55,6 +56,7 @@ class Housekeeping:
         await self._repeat(lambda tx: suppression.expire(tx, WRITE_LIMIT))
         await self._repeat(lambda tx: tls_policies.expire(tx, WRITE_LIMIT))
         await self._repeat(lambda tx: senders.expire(tx, WRITE_LIMIT))
+        await self._repeat(lambda tx: incidents.expire(tx, WRITE_LIMIT))
         await self._repeat(lambda tx: call_ahead.expire(tx, WRITE_LIMIT))
         await self._repeat(lambda tx: sources.expire(tx, WRITE_LIMIT))
         await self._store.write(lambda tx: dkim.forget_retired(tx, tx.now - RETIRED_KEPT))

@@ -32,6 +32,7 @@ from mailstead.services.outbound.attempt import Attempt, Errand, attempt
 from mailstead.services.outbound.bounce import Bounces, Event, plain_plan, wakes_of
 from mailstead.services.outbound.classify import classify
 from mailstead.services.outbound.connect import Dialer
+from mailstead.services.outbound.incidents import Incidents
 from mailstead.services.outbound.lanes import WAITING_LIMIT, Lanes
 from mailstead.services.outbound.local import Local
 from mailstead.services.outbound.octets import Loaded, domain_of, facts_of, load, pieces
@@ -42,7 +43,7 @@ from mailstead.services.outbound.relaying import Flushing, patient, relay_way
 from mailstead.services.outbound.retry import LANE_WAIT, Deferred, Failed, Relayed
 from mailstead.services.outbound.route import Smarthost, Way, choose_way, find_hosts
 from mailstead.services.outbound.shaping import RELAYED, Shaping
-from mailstead.services.outbound.sites import Sites, lane_of
+from mailstead.services.outbound.sites import SEPARATOR, Sites, lane_of
 from mailstead.services.outbound.sources import Sources
 from mailstead.services.outbound.targets import Targets, parse_networks
 from mailstead.services.outbound.tls_policy import TlsPolicies
@@ -100,6 +101,7 @@ class Outbound:
         self._policies = TlsPolicies(store, world, self._targets, verifying)
         self._bounces = Bounces(store, world, settings.hostname, settings.catch)
         self._return_paths = ReturnPaths(store, world.random)
+        self._incidents = Incidents(store, world.clock)
         self._local = Local(store, world, watch, settings.hostname, settings.catch)
         self._shaping = Shaping(settings.lane_connections)
         self._sites = Sites(world.resolver, world.clock)
@@ -321,6 +323,8 @@ class Outbound:
             self._wake.set()
         self._begin(group)
         await self._finish(loaded, tried, addresses, pause or LANE_WAIT)
+        site = job.lane.partition(SEPARATOR)[0]
+        await self._incidents.heard(site, job.source, job.outgoing, tried)
 
     def _shaping_says(self, lane: str, tried: Attempt) -> timedelta | None:
         """How long the lane pauses after these answers."""

@@ -126,3 +126,20 @@ ALTER TABLE account ADD COLUMN strangers_a_day @int;
 
 -- The stream of what the account sends without naming another.
 ALTER TABLE account ADD COLUMN stream TEXT NOT NULL DEFAULT '';
+
+-- Sites that say that we are blocked or not believed, from when to when; NULL of closed: still.
+CREATE TABLE incident (
+    id @id,
+    site TEXT NOT NULL,
+    source TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    host TEXT NOT NULL,
+    said TEXT NOT NULL,
+    trace TEXT NOT NULL,
+    opened @int NOT NULL,
+    last @int NOT NULL,
+    times @int NOT NULL,
+    closed @int
+);
+CREATE INDEX incident_open ON incident (site, source, kind) WHERE closed IS NULL;
+CREATE INDEX incident_closed ON incident (closed) WHERE closed IS NOT NULL;
