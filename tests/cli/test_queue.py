@@ -150,6 +150,32 @@ def test_drop(filled: Any) -> None:
     assert filled("queue", "list").out == "The queue is empty.\n"
 
 
+def test_expires(filled: Any) -> None:
+    assert filled("queue", "expire", "--to", BOB).code == 2
+    assert filled("queue", "expire", "--to", BOB, "--yes").out == "1 recipient expired.\n"
+    told = filled("message", "explain", TRACE).out
+    assert f"An operator gave {BOB} up before its time" in told
+    assert set(waiting(filled)) == {CAROL}
+
+
+def test_rules_that_hold(filled: Any) -> None:
+    assert filled("queue", "rules", "list").out == "No rules.\n"
+    assert filled("queue", "rules", "add").code == 2
+    assert filled("queue", "rules", "add", "--to", "nobody").code == 2
+    ran = filled("queue", "rules", "add", "--to", "@Example.NET", "--reason", "looks like spam")
+    assert ran.out == "Rule 1: such mail is held from now on.\n"
+    (rule,) = filled("queue", "rules", "list", "--json").json()
+    assert (rule["recipient"], rule["organisation"]) == ("@example.net", 0)
+    assert "looks like spam" in filled("queue", "rules", "list").out
+    assert filled("queue", "rules", "remove", "1").code == 0
+    assert filled("queue", "rules", "remove", "1").code == 1
+
+
+def test_finds_by_stream_and_source(filled: Any) -> None:
+    assert set(waiting(filled, "--organisation", "example.org")) == {BOB, CAROL}
+    assert waiting(filled, "--stream", "news") == waiting(filled, "--source", "new") == {}
+
+
 def test_drop_with_a_notice(filled: Any) -> None:
     assert filled("queue", "drop", "--to", BOB, "--yes", "--notify").code == 0
     inbox = filled("account", "show", "alice@example.org", "--json").json()["mailboxes"][0]

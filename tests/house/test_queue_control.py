@@ -1,10 +1,12 @@
-"""Whose mail leaves first: priorities and organisations."""
+"""Whose mail leaves first, and what is held: priorities, organisations, rules."""
 
 from mailstead.model.address import parse_address
 from mailstead.model.numbers import OrganisationId
 from mailstead.services.inbound.visit import new_trace
+from mailstead.storage import hold_rules
 from mailstead.storage.blobs import MemoryBody
 from mailstead.storage.plan import Enqueue, Plan, QueuedRecipient
+from mailstead.storage.queue import Filter
 from mailstead.testing.cast.remote import Remote
 from mailstead.testing.cast.sink import sink
 from mailstead.testing.house import SimulatedHouse, SimulatedWorld
@@ -73,3 +75,21 @@ async def test_a_big_slow_site_holds_up_nobody_else(world: SimulatedWorld) -> No
     await enqueue(house, "bob@example.net")
     await world.sleep(seconds=1)
     assert (names(small), len(big.received)) == (["bob"], 10)
+
+
+async def test_a_rule_holds_what_waits_until_it_is_released(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    remote = site(world, "example.net", "198.51.100.1", sink())
+    store, operators = house.house.store, house.house.operators
+    rule = await store.write(
+        lambda tx: hold_rules.add(tx, OrganisationId(0), "", "", "@example.net", "looks odd")
+    )
+    await enqueue(house, "bob@example.net", "carol@example.net")
+    await world.sleep(days=1)
+    assert remote.received == []
+    held = await operators.find(Filter(held=True))
+    assert [row.recipient for row, _ in held] == ["bob@example.net", "carol@example.net"]
+    await store.write(lambda tx: hold_rules.remove(tx, rule))
+    await operators.release(Filter(recipient="bob@example.net"))
+    await world.sleep(minutes=1)
+    assert names(remote) == ["bob"]

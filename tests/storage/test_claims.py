@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from mailstead.model.entries import Changed
+from mailstead.model.errors import Refusal
 from mailstead.model.numbers import OrganisationId, TraceId
-from mailstead.storage import claims, queue
+from mailstead.storage import claims, hold_rules, journal, queue
 from mailstead.storage.blobs import MemoryBody
 from mailstead.storage.claims import Asked, Behind, Claimed, Cursor, claim
 from mailstead.storage.plan import Enqueue, Plan, QueuedRecipient
@@ -27,6 +29,8 @@ async def enqueue(
     age: timedelta = OLD,
     return_domain: str = "",
     sources: tuple[str, ...] = ("",),
+    sender: str = "a@b.example",
+    stream: str = "",
 ) -> None:
     now = await store.read(lambda tx: tx.now)
     rows = tuple(
@@ -34,7 +38,9 @@ async def enqueue(
         for one in recipients
         for source in sources
     )
-    step = Enqueue(HEADER, "a@b.example", rows, priority=priority, return_domain=return_domain)
+    step = Enqueue(
+        HEADER, sender, rows, priority=priority, return_domain=return_domain, stream=stream
+    )
     trace, owner = TraceId("t"), OrganisationId(organisation)
     await store.apply(Plan((step,), trace, owner, MemoryBody(b"Hi\r\n")))
 
@@ -214,4 +220,80 @@ async def test_no_row_appears_before_a_cursor(open_store: Open, change: str) -> 
     await store.write(lambda tx: queue.set_hold(tx, ids, False))
     before = {(0, 1): Cursor(to_micros(now - claims.MARGIN), "")}
     assert names(await take(store, cursors=before)) == ["a"]
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("rule", "held"),
+    [
+        ({}, ["a", "b", "c", "d"]),
+        ({"organisation": 2}, ["b"]),
+        ({"stream": "news"}, ["c"]),
+        ({"reverse_path": "Boss@b.example"}, ["d"]),
+        ({"reverse_path": "@b.example"}, ["a", "b", "c", "d"]),
+        ({"recipient": "a@X"}, ["a"]),
+        ({"recipient": "@y"}, ["b", "c"]),
+        ({"recipient": "@y", "stream": "news"}, ["c"]),
+        ({"recipient": "@y", "organisation": 3}, []),
+    ],
+)
+async def test_a_rule_holds_what_it_is_about(
+    open_store: Open, rule: dict[str, Any], held: list[str]
+) -> None:
+    store = open_store()
+    await enqueue(store, "a@x")
+    await enqueue(store, "b@y", organisation=2)
+    await enqueue(store, "c@y", stream="news")
+    await enqueue(store, "d@x", sender="boss@b.example")
+    values = {"organisation": 0, "stream": "", "reverse_path": "", "recipient": ""} | rule
+    await store.write(lambda tx: hold_rules.add(tx, **values, reason="too loud"))
+    claimed = await take(store)
+    rows = [row for row, _ in await store.read(all_rows)]
+    assert sorted(names(claimed)) == sorted({"a", "b", "c", "d"} - set(held))
+    assert [(row.recipient[0], row.claimed) for row in rows if row.held] == [
+        (name, False) for name in held
+    ]
+    story = await store.read(lambda tx: journal.find(tx, TraceId("t")))
+    told = [one.detail for one in story.entries if isinstance(one, Changed)] if story else []
+    assert told == ["too loud"] * len(held)
+    (known,) = await store.read(hold_rules.list_all)
+    assert await store.write(lambda tx: hold_rules.remove(tx, known.id))
+    assert not await store.write(lambda tx: hold_rules.remove(tx, known.id))
+    await store.write(lambda tx: queue.set_hold(tx, [row.id for row in rows if row.held], False))
+    assert sorted(names(await take(store))) == held
+    await store.close()
+
+
+async def test_rules_have_an_end(open_store: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hold_rules, "RULES_LIMIT", 1)
+    store = open_store()
+    nobody = (OrganisationId(0), "", "", "a@x", "")
+    await store.write(lambda tx: hold_rules.add(tx, *nobody))
+    with pytest.raises(Refusal, match="no more"):
+        await store.write(lambda tx: hold_rules.add(tx, *nobody))
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (queue.Filter(organisation=OrganisationId(2)), "b"),
+        (queue.Filter(stream="news"), "c"),
+        (queue.Filter(source="new"), "d"),
+        (queue.Filter(lane="y"), "bc"),
+        (queue.Filter(lane="x"), "ad"),
+        (queue.Filter(stream="news", source="new"), ""),
+    ],
+)
+async def test_finds_by_whose_it_is(open_store: Open, wanted: queue.Filter, found: str) -> None:
+    store = open_store()
+    await enqueue(store, "a@x")
+    await enqueue(store, "b@y", organisation=2)
+    await enqueue(store, "c@y", stream="news")
+    await enqueue(store, "d@x", sources=("new",))
+    claimed = await take(store, 1, shut={"y": 0, "x": 5})
+    rows = [queue.in_lane(job, "x/new").recipients[0] for job in claimed.jobs]
+    await store.write(lambda tx: queue.give_back_to(tx, rows))
+    page = await store.read(lambda tx: queue.find(tx, wanted, 10))
+    assert "".join(row.recipient[0] for row, _ in page) == found
     await store.close()

@@ -9,8 +9,10 @@ from typing import TypeVar
 import click
 import msgspec
 
+from mailstead.cli import queue_rules
 from mailstead.cli.house import operate, read
 from mailstead.cli.printing import for_operators, format_age, format_size, show, table
+from mailstead.cli.suppression import find_organisation
 from mailstead.model.errors import Refusal
 from mailstead.model.numbers import QueueId
 from mailstead.server.wiring import House
@@ -57,13 +59,19 @@ def queue() -> None:
     """Mail that waits to leave."""
 
 
+queue.add_command(queue_rules.rules)
+
+
 def _filters(function: F) -> F:
     """The options that say which recipients are meant; those given all have to fit."""
     for option in (
         click.option("--held/--not-held", default=None, help="Those held back, or not."),
         click.option("--from", "reverse_path", default="", help="Of this reverse-path."),
         click.option("--to", "recipient", default="", help='This recipient, or "@domain".'),
-        click.option("--lane", default="", help="In this lane: a domain, or host:port."),
+        click.option("--source", default="", help="That leave from this source."),
+        click.option("--organisation", default="", help="Of this organisation."),
+        click.option("--stream", default="", help="Of this stream."),
+        click.option("--lane", default="", help="In this lane: a site, a domain, or host:port."),
         click.option("--trace", default="", help="Of the message with this id."),
         click.option("--id", "ids", type=int, multiple=True, help="This number; repeatable."),
     ):
@@ -78,6 +86,9 @@ def _filter(
     recipient: str,
     reverse_path: str,
     held: bool | None,
+    stream: str,
+    organisation: str,
+    source: str,
 ) -> Filter:
     return Filter(
         ids=tuple(map(QueueId, ids)),
@@ -86,6 +97,11 @@ def _filter(
         recipient=recipient,
         reverse_path=reverse_path,
         held=held,
+        stream=stream,
+        organisation=(
+            read(lambda tx: find_organisation(tx, organisation)) if organisation else None
+        ),
+        source=source,
     )
 
 
@@ -235,16 +251,29 @@ def reroute(route: str, usual: bool, every: bool, as_json: bool, **which: object
 
 
 @queue.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_changing
+def expire(yes: bool, every: bool, as_json: bool, **which: object) -> None:
+    """Give recipients up now, as if their time were over: the senders get a failure notice."""
+    _confirm(yes, "Give this mail up for good, and tell the senders?")
+    _change("expired", every, which, as_json, lambda op, wanted: op.expire(wanted))
+
+
+@queue.command()
 @click.option("--notify", is_flag=True, help="Send the senders a failure notice (DSN).")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_changing
 def drop(notify: bool, yes: bool, every: bool, as_json: bool, **which: object) -> None:
     """Take recipients out of the queue: they will not get the message."""
-    if not yes and not sys.stdin.isatty():
-        raise click.UsageError("nobody can be asked here: give --yes to drop mail")
-    if not yes:
-        click.confirm("Drop this mail from the queue for good?", abort=True)
+    _confirm(yes, "Drop this mail from the queue for good?")
     _change("dropped", every, which, as_json, lambda op, wanted: op.drop(wanted, notify))
+
+
+def _confirm(yes: bool, question: str) -> None:
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("nobody can be asked here: give --yes")
+    if not yes:
+        click.confirm(question, abort=True)
 
 
 def _change(
@@ -257,7 +286,7 @@ def _change(
     """Change all that match; a refusal if nothing did."""
     wanted = _filter(**which)  # type: ignore[arg-type]
     if (wanted == Filter()) != every:
-        raise click.UsageError("say which: --id, --trace, --lane, --to, --from, --held; or --all")
+        raise click.UsageError("say which: --id, --trace, --lane, --to, ... (see --help); or --all")
     count = operate(lambda house: do(_operators(house), wanted))
     if not count:
         raise Refusal(
@@ -272,7 +301,7 @@ def _as_options(wanted: Filter) -> str:
     """The options that look for the same."""
     options = [f"--id {id_}" for id_ in wanted.ids]
     texts = {"trace": wanted.trace, "lane": wanted.lane, "to": wanted.recipient}
-    texts["from"] = wanted.reverse_path
+    texts |= {"from": wanted.reverse_path, "stream": wanted.stream, "source": wanted.source}
     options += [f"--{name} {quote(text)}" for name, text in texts.items() if text]
     return "".join(f" {option}" for option in options)
 

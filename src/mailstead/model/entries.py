@@ -156,7 +156,7 @@ class Changed(Entry, frozen=True, tag="changed"):
     """An operator changed a queued recipient."""
 
     recipient: str
-    change: str  # "held", "released", "dropped", "rerouted", "retried"
+    change: str  # "held", "released", "expired", "dropped", "rerouted", "retried"
     detail: str = ""
 
 

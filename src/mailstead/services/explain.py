@@ -249,6 +249,7 @@ def _of_mailbox(entry: Delivered | Retrieved) -> Line:
 _CHANGES = {
     "held": "An operator held {recipient} back: it waits until it is released.",
     "released": "An operator released {recipient}: it goes on.",
+    "expired": "An operator gave {recipient} up before its time: the sender is told.",
     "dropped": "An operator took {recipient} out of the queue: it will not be delivered.",
     "rerouted": "An operator sent {recipient} by another way.",
     "retried": "An operator had {recipient} tried at once.",

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from mailstead.storage import queue
+from mailstead.storage import hold_rules, queue
 from mailstead.storage.queue import COLUMNS, Job, Waiting, read_waiting
 from mailstead.storage.store import Tx, from_micros, to_micros
 
@@ -72,8 +72,12 @@ def claim(tx: Tx, asked: Asked) -> Claimed:
     """
     claiming = _Claiming(tx, asked)
     claiming.run()
+    rows = claiming.rows
+    messages = queue.get_outgoings(tx, {row.outgoing for row in rows})
+    if claiming.ruled:
+        rows = hold_rules.apply(tx, rows, messages)
     return Claimed(
-        jobs_of(tx, claiming.rows, asked.per_job),
+        jobs_of(rows, messages, asked.per_job),
         claiming.more,
         None if claiming.more else claiming.next_due(),
         claiming.cursors,
@@ -82,9 +86,8 @@ def claim(tx: Tx, asked: Asked) -> Claimed:
     )
 
 
-def jobs_of(tx: Tx, rows: list[Waiting], per_job: int) -> list[Job]:
+def jobs_of(rows: list[Waiting], messages: dict[int, queue.Outgoing], per_job: int) -> list[Job]:
     """Recipients of one message that go the same way, together."""
-    messages = queue.get_outgoings(tx, {row.outgoing for row in rows})
     groups: dict[tuple[Any, ...], list[Waiting]] = {}
     for row in sorted(rows, key=lambda row: (row.priority, row.due, row.id)):
         alone = row.id if messages[row.outgoing].return_domain else 0  # a return path of its own
@@ -124,7 +127,7 @@ class _Claiming:
         self.rows: list[Waiting] = []
         self.cursors, self.behind = dict(asked.cursors), dict(asked.behind)
         self.after = dict(asked.after)
-        self.more = False
+        self.more = self.ruled = False
         self.turns: dict[Turn, int] = {}  # and the earliest time that they have
 
     def run(self) -> None:
@@ -147,6 +150,7 @@ class _Claiming:
         rows = self.tx.rows(_TURNS, priority=_FIRST, organisation=None, limit=TURNS_LIMIT)
         if len(rows) == TURNS_LIMIT:
             rows = self._find_some()
+        self.ruled = any(row[3] for row in rows)
         return {(row[0], row[1]): row[2] for row in rows if self._wanted(row[0])}
 
     def _find_some(self) -> list[tuple[Any, ...]]:
@@ -327,7 +331,8 @@ _TURNS = (
     " (SELECT min(organisation) FROM queue WHERE hold = 0 AND queue.priority = turn.priority"
     " AND queue.organisation > turn.organisation) END FROM turn WHERE turn.priority IS NOT NULL)"
     " SELECT priority, organisation, (SELECT min(due) FROM queue WHERE hold = 0 AND"
-    " queue.priority = turn.priority AND queue.organisation = turn.organisation) FROM turn"
+    " queue.priority = turn.priority AND queue.organisation = turn.organisation),"
+    " EXISTS (SELECT 1 FROM hold_rule) FROM turn"
     " WHERE organisation >= 0 AND (priority > :priority OR organisation > :organisation)"
     " LIMIT :limit"
 )

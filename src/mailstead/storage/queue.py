@@ -98,6 +98,9 @@ class Filter(msgspec.Struct, frozen=True):
     recipient: str = ""  # an address, or "@domain"
     reverse_path: str = ""
     held: bool | None = None
+    stream: str = ""
+    organisation: OrganisationId | None = None
+    source: str = ""
 
 
 def new_row(
@@ -323,7 +326,8 @@ def _where(wanted: Filter) -> tuple[str, dict[str, Any]]:
         values = {f"id{number}": id_ for number, id_ in enumerate(wanted.ids)}
         parts.append(f"id IN ({', '.join(f':{name}' for name in values)})")
     if wanted.lane:
-        parts.append("lane = :lane")
+        # A site's lane, and those of the site with a source (its name, "/", the source).
+        parts.append("(lane = :lane OR (lane > :lane || '/' AND lane < :lane || '0'))")
         values["lane"] = wanted.lane
     if wanted.recipient:
         parts.append("recipient LIKE :recipient ESCAPE '!'")
@@ -333,9 +337,19 @@ def _where(wanted: Filter) -> tuple[str, dict[str, Any]]:
     if wanted.held is not None:
         parts.append("hold = :hold")
         values["hold"] = int(wanted.held)
-    for column in ("trace", "reverse_path"):
+    for column in ("organisation", "source"):
+        if value := getattr(wanted, column):
+            parts.append(f"{column} = :{column}")
+            values[column] = value
+    if wanted.trace:
+        parts.append("outgoing IN (SELECT id FROM outgoing WHERE trace = :trace)")
+        values["trace"] = wanted.trace
+    for column in ("reverse_path", "stream"):
         if text := getattr(wanted, column):
-            parts.append(f"outgoing IN (SELECT id FROM outgoing WHERE {column} = :{column})")
+            parts.append(
+                "EXISTS (SELECT 1 FROM outgoing WHERE outgoing.id = queue.outgoing"
+                f" AND {column} = :{column})"
+            )
             values[column] = text
     return "".join(f" AND {part}" for part in parts), values
 

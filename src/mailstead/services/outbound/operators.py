@@ -28,6 +28,7 @@ from mailstead.storage.store import WRITE_LIMIT, Store, Tx
 
 SLICE = WRITE_LIMIT // 2  # recipients: a row of the queue and one of the journal for each
 DROPPED = Reply(554, "5.0.0", "An operator took the message out of the queue")
+EXPIRED = Reply(554, "5.4.7", "An operator gave the message up before its time")
 
 Found = tuple[Waiting, Outgoing]
 
@@ -94,18 +95,25 @@ class Operators:
             wanted, "rerouted", route, lambda tx, ids: queue.set_route(tx, ids, route), _not_running
         )
 
+    async def expire(self, wanted: Filter) -> int:
+        """Give them up now, with a DSN; how many."""
+        return await self._end(wanted, "expired", EXPIRED)
+
     async def drop(self, wanted: Filter, notify: bool = False) -> int:
         """Take them out of the queue; with `notify` their senders get a DSN. How many."""
+        return await self._end(wanted, "dropped", DROPPED if notify else None)
+
+    async def _end(self, wanted: Filter, change: str, reply: Reply | None) -> int:
         dropped, after = 0, 0
         while page := await self.find(wanted, SLICE, after):
             after = page[-1][0].id
             dropped += len(page)
             for _, several in groupby(page, key=lambda found: found[1].id):
-                await self._drop(list(several), notify)
+                await self._end_message(list(several), change, reply)
         self._watch.wake_queue()
         return dropped
 
-    async def _drop(self, several: list[Found], notify: bool) -> None:
+    async def _end_message(self, several: list[Found], change: str, reply: Reply | None) -> None:
         """Recipients of one message."""
         outgoing, now = several[0][1], self._world.clock.now()
         header = await self._store.read(lambda tx: queue.find_header(tx, outgoing.id))
@@ -115,11 +123,11 @@ class Operators:
             outgoing,
             header,
             tuple(Release(row.id) for row, _ in several),
-            tuple(_changed(row, "dropped", "", now) for row, _ in several),
+            tuple(_changed(row, change, "", now) for row, _ in several),
             tuple(
-                reported(parse_address(row.recipient), Action.FAILED, DROPPED, "", now)
+                reported(parse_address(row.recipient), Action.FAILED, reply, "", now)
                 for row, _ in several
-                if notify
+                if reply
             ),
         )
         plan = await self._bounces.plan(event)
