@@ -12,9 +12,10 @@ from mailstead.model.reply import Reply
 from mailstead.model.world import Stream
 from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.server import ServerOptions
-from mailstead.storage import accounts, call_ahead, queue, relays
+from mailstead.storage import accounts, call_ahead, queue, relays, sources
 from mailstead.storage.queue import Filter
 from mailstead.storage.relays import RelayDomain
+from mailstead.storage.sources import PoolUse, Source
 from mailstead.storage.store import Tx
 from mailstead.testing.cast.refuser import refuser
 from mailstead.testing.cast.remote import HangUp, Remote, Script
@@ -541,3 +542,29 @@ async def test_etrn_that_does_nothing(world: SimulatedWorld) -> None:
     lines = ("ETRN", "ETRN @example.net", "ETRN example.com", "ETRN example.org")
     told = await say(house, *lines, f"MAIL FROM:<{CAROL}>", "ETRN example.net")
     assert [one[:3] for one in told] == ["501", "501", "458", "458", "250", "503"]
+
+
+async def test_relayed_mail_that_leaves_from_a_source_is_flushed_too(
+    world: SimulatedWorld,
+) -> None:
+    """Its lane is the domain and the source, however often it was tried."""
+    house = await backup(world, "bob", "dave")
+
+    def arrange(tx: Tx) -> None:
+        owner = accounts.first_organisation(tx)
+        assert owner is not None
+        sources.add(tx, Source("one", ("203.0.113.25",), "", tx.now))
+        sources.put_in(tx, "pool", "one")
+        sources.use(tx, PoolUse(owner, "", "", "pool"))
+
+    world.zone["PTR", "25.113.0.203.in-addr.arpa"] = "mx.example.org"
+    await house.house.store.write(arrange)
+    assert (await house.receive(CAROL, to=BOB)).ok
+    await world.sleep(days=2)
+    (row,) = await waiting(house)
+    assert row.lane == "example.net/one"
+    primary = sink()
+    world.network.listen(PRIMARY, 25, primary.serve)
+    assert (await house.receive(CAROL, to="dave@example.net")).ok
+    await world.sleep(seconds=30)
+    assert len(primary.received) == 2

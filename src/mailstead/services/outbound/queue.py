@@ -228,12 +228,14 @@ class Outbound:
     def _site_of(self, loaded: Loaded) -> str | None:
         """The site that a job goes to; None if that has to be looked up."""
         job = loaded.job
-        if job.transport == LOCAL or loaded.relay:
-            return job.lane
+        if job.transport == LOCAL:
+            return LOCAL
+        if loaded.relay and not job.route:
+            return loaded.relay.name
         try:
             way = self._way(loaded)
         except ValueError:
-            return job.lane
+            return domain_of(job)
         return str(way.endpoint) if way.endpoint else self._sites.known(domain_of(job))
 
     def _way(self, loaded: Loaded) -> Way:
