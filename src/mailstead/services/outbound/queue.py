@@ -262,6 +262,9 @@ class Outbound:
     def _look_no_later_than(self, due: datetime) -> None:
         """Something is due then, maybe earlier than anybody waits for."""
         self._look_at = min(due, self._look_at or due)
+        self._wait_no_longer_than(due)
+
+    def _wait_no_longer_than(self, due: datetime) -> None:
         if self._alarm is not None:
             when = self._loop_time(due)
             if (now := self._alarm.when()) is None or when < now:
@@ -281,6 +284,8 @@ class Outbound:
             task = group.create_task(self._run(group, loaded))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        if rested := self._lanes.next_resume():  # of a lane that began something just now
+            self._wait_no_longer_than(rested)
         # Every claim is a transaction: ask for more only when there is room for a good many.
         room = self._full and self._lanes.waiting + len(self._unplaced) <= WAITING_LIMIT // 2
         if self._lanes.reopened or room:
