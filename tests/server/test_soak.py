@@ -36,6 +36,20 @@ def test_five_kills_under_load_lose_nothing() -> None:
 
 @pytest.mark.loopback
 @pytest.mark.timeout(120)
+def test_a_backlog_is_claimed_and_served() -> None:
+    run = subprocess.run(
+        [sys.executable, SOAK / "backlog.py", "--recipients", "5000", "--claims", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "200 recipients each" in run.stdout
+    assert "5,000 wait: ready in" in run.stdout
+
+
+@pytest.mark.loopback
+@pytest.mark.timeout(120)
 def test_clients_are_served_beside_slow_ones() -> None:
     options = ["--idle", "100", "--dribble", "20", "--hold", "200", "--rounds", "3"]
     run = subprocess.run(
