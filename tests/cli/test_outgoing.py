@@ -13,7 +13,7 @@ import pytest
 from mailstead.cli import outgoing, smarthost
 from mailstead.model.reply import Reply
 from mailstead.server import wiring
-from mailstead.server.config import load
+from mailstead.server.config import load, parse_smarthost
 from mailstead.services.outbound.probe import DOMAINS
 from mailstead.testing.cast.refuser import closed_door
 from mailstead.testing.cast.sink import sink
@@ -176,7 +176,7 @@ def test_a_smarthost_by_options(
     written = load(fresh.config).smarthost
     assert written is not None
     path = Path(written.password_file)
-    assert (written.host, written.tls, written.login) == ("smtp.example.net:465", "implicit", "us")
+    assert (written.host, written.login) == ("smtp.example.net:465", "us")
     assert path == fresh.folder / "data" / "smarthost-password"
     assert path.read_text() == "pencil\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -185,11 +185,13 @@ def test_a_smarthost_by_options(
 
 
 @pytest.mark.parametrize(
-    ("typed", "host", "tls", "login"),
+    ("typed", "host", "implicit", "login"),
     [
-        ("smtp.example.net\n\n", "smtp.example.net:587", "starttls", ""),
-        ("a b\nsmtp.example.net:465\n\n", "smtp.example.net:465", "implicit", ""),
-        ("[2001:db8::9]:587\nus\npencil\n", "[2001:db8::9]:587", "starttls", "us"),
+        ("smtp.example.net\n\n", "smtp.example.net:587", False, ""),
+        ("a b\nsmtp.example.net:465\n\n", "smtp.example.net:465", True, ""),
+        ("[2001:db8::9]:587\nus\npencil\n", "[2001:db8::9]:587", False, "us"),
+        ("submissions://a.example:99\n\n", "submissions://a.example:99", True, ""),
+        ("submission://a.example\n\n", "a.example:587", False, ""),
     ],
 )
 def test_a_smarthost_is_offered_where_somebody_can_be_asked(
@@ -198,7 +200,7 @@ def test_a_smarthost_is_offered_where_somebody_can_be_asked(
     monkeypatch: pytest.MonkeyPatch,
     typed: str,
     host: str,
-    tls: str,
+    implicit: bool,
     login: str,
 ) -> None:
     outside.block()
@@ -206,7 +208,8 @@ def test_a_smarthost_is_offered_where_somebody_can_be_asked(
     assert ran.code == 0
     written = load(fresh.config).smarthost
     assert written is not None
-    assert (written.host, written.tls, written.login) == (host, tls, login)
+    assert (written.host, written.login) == (host, login)
+    assert parse_smarthost(written.host)[1] is implicit
     assert "takes all outgoing mail" in ran.out
     if login:
         assert Path(written.password_file).read_text() == "pencil\n"

@@ -90,7 +90,7 @@ def test_a_password_made_up_is_shown_once(fresh: Any) -> None:
         ((*RELAYED, "--smarthost-user", "me"), 2, "give --smarthost-password-file"),
         ((*RELAYED, "--smarthost-password-file", "/nonexistent"), 2, "give --smarthost-user"),
         (RELAYED + LOGIN, 1, "No such file"),
-        ((*RELAYED, *LOGIN, "--smarthost-tls", "none"), 2, "never goes out without TLS"),
+        ((*GENERATED, "--smarthost", "smtps://a.example"), 2, "neither submission://"),
     ],
 )
 def test_refusals(fresh: Any, arguments: tuple[str, ...], code: int, says: str) -> None:
@@ -125,7 +125,7 @@ def test_the_file_as_written_is_the_defaults(tmp_path: Path) -> None:
 
 
 def test_the_file_with_a_smarthost(tmp_path: Path) -> None:
-    smarthost = Smarthost("smtp.example.net:465", "implicit", "me", '/a "b"/word', "/ca.pem")
+    smarthost = Smarthost("smtp.example.net:465", "me", '/a "b"/word', "/ca.pem")
     config = Config(hostname="mx.example.org", smarthost=smarthost)
     path = tmp_path / "mailstead.toml"
     path.write_text(config_text(config))

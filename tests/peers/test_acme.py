@@ -9,11 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from mailstead.msgauth.mtasts import Mode, Policy, parse_policy
 from mailstead.server.certificates import ca_file, own_pair
 
 DNS = ("127.0.0.54", 5354)
@@ -51,6 +52,7 @@ def dns(need: Callable[..., None], tmp_path: Path) -> Iterator[None]:
     folder.mkdir()
     (folder / "zone").write_text(
         "$ORIGIN acme.test.\n$TTL 60\n@ SOA mx h 1 60 60 60 60\n@ NS mx\nmx A 127.0.0.1\n"
+        "mta-sts CNAME mx\n"
     )
     (folder / "knot.conf").write_text(
         f"server:\n  rundir: {folder}\n  listen: {DNS[0]}@{DNS[1]}\n"
@@ -102,30 +104,54 @@ class Pebble:
         self.process.wait(10)
 
 
-def shown(port: int) -> ssl.SSLObject | bytes:
+def shown(port: int, name: str = NAME) -> ssl.SSLObject | bytes:
     """The certificate that the server shows."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (
         closing(socket.create_connection(("127.0.0.1", port), 5)) as raw,
-        context.wrap_socket(raw, server_hostname=NAME) as secured,
+        context.wrap_socket(raw, server_hostname=name) as secured,
     ):
         return secured.getpeercert(binary_form=True) or b""
 
 
-def issuer(port: int) -> str:
+def issuer(port: int, name: str = NAME) -> str:
     from cryptography import x509
 
-    found = shown(port)
+    found = shown(port, name)
     assert isinstance(found, bytes)
     return x509.load_der_x509_certificate(found).issuer.rfc4514_string()
 
 
+POLICY_HOST = "mta-sts.acme.test"
+
+
+def fetch(port: int, name: str) -> bytes:
+    """The policy, as others fetch it; who they talk to is looked at elsewhere."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        closing(socket.create_connection(("127.0.0.1", port), 5)) as raw,
+        context.wrap_socket(raw, server_hostname=name) as secured,
+        secured.makefile("rb") as answer,
+    ):
+        secured.send(f"GET /.well-known/mta-sts.txt HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+        return answer.read()
+
+
+def publish_policy(config: Path) -> None:
+    """Host the domain, with a policy."""
+    for words in ("domain add acme.test", "domain mta-sts acme.test enforce --mx mx2.acme.test"):
+        program = [sys.executable, "-m", "mailstead", "--config", str(config), *words.split()]
+        subprocess.run(program, check=True, capture_output=True)
+
+
 @pytest.mark.timeout(240)
+@pytest.mark.rfc("8461 section 3.3")
 @pytest.mark.rfc("8555 section 8.3")
 def test_pebble_issues_and_renews(dns: None, need: Callable[..., None], tmp_path: Path) -> None:
     need("pebble")
-    http, imaps = free_port(), free_port()
+    http, imaps, https = free_port(), free_port(), free_port()
     pebble = Pebble(tmp_path / "pebble", http)
     config = tmp_path / "mailstead.toml"
     config.write_text(
@@ -140,12 +166,14 @@ imap = []
 imaps = ["127.0.0.1:{imaps}"]
 operator = []
 http = ["127.0.0.1:{http}"]
+https = ["127.0.0.1:{https}"]
 [tls.acme]
 email = "postmaster@acme.test"
 directory = "{pebble.directory}"
 ca_file = "{pebble.ca}"
 """
     )
+    publish_policy(config)
     log, stack = tmp_path / "log", ExitStack()
     with log.open("wb") as output:
         server = subprocess.Popen(
@@ -171,6 +199,18 @@ ca_file = "{pebble.ca}"
         assert (tmp_path / "acme/key.pem").read_bytes() == key
         secured.send(b"a NOOP\r\n")
         assert lines.readline().startswith(b"a OK")
+        wait_for(
+            lambda: "Pebble" in issuer(https, POLICY_HOST) and shown(https, POLICY_HOST) != first,
+            "a certificate for the policy host",
+            log,
+        )
+        policy = fetch(https, POLICY_HOST)
+        assert policy.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n")
+        body = policy.partition(b"\r\n\r\n")[2]
+        assert parse_policy(body) == Policy(
+            Mode.ENFORCE, (NAME, "mx2.acme.test"), timedelta(days=30)
+        )
+        assert fetch(https, "mta-sts.other.test").startswith(b"HTTP/1.1 404")
         assert list((tmp_path / "acme/challenges").iterdir()) == []
     finally:
         stack.close()

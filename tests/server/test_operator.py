@@ -6,7 +6,7 @@ import pytest
 
 from mailstead.model.world import Endpoint
 from mailstead.server import operator
-from mailstead.server.operator import Answer, Health, format_health, serve
+from mailstead.server.operator import Answer, Health, Request, format_health, parse_head, serve
 
 GET = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -43,8 +43,8 @@ class Client:
         """All is sent."""
 
 
-async def echo(target: str) -> Answer:
-    return Answer(200, f"page {target}")
+async def echo(request: Request) -> Answer:
+    return Answer(200, f"page {request.target}")
 
 
 def talk(*pieces: bytes | None) -> bytes:
@@ -101,3 +101,20 @@ def test_health_in_words_and_in_json() -> None:
     bad = format_health(Health(False, "the disk is gone", 2), True)
     assert bad.status == 503
     assert bad.text == '{"ok":false,"reason":"the disk is gone","workers":2}\n'
+
+
+@pytest.mark.rfc("9112 section 3")
+@pytest.mark.parametrize(
+    ("fields", "host"),
+    [
+        (b"Host: mta-sts.Example.ORG\r\n", "mta-sts.example.org"),
+        (b"A: b\r\nhost:x.example:8443 \r\n", "x.example"),
+        (b"Host: \r\n", ""),
+        (b"Host: a b\r\n", ""),
+        (b"X-Host: x\r\n", ""),
+        (b"", ""),
+    ],
+)
+def test_the_host(fields: bytes, host: str) -> None:
+    head = b"GET /a HTTP/1.1\r\n" + fields + b"\r\n"
+    assert parse_head(head) == Request("/a", host)

@@ -8,17 +8,26 @@ import msgspec
 from mailstead.cli.house import load_config, operate, read, teaching, write
 from mailstead.cli.parameters import ADDRESS, DOMAIN
 from mailstead.cli.printing import for_operators, show, table
-from mailstead.cli.records import Record, dkim_record, format_records, own_addresses, records
+from mailstead.cli.records import (
+    Record,
+    dkim_record,
+    format_records,
+    own_addresses,
+    policy_records,
+    records,
+)
 from mailstead.model.address import Address, Domain
 from mailstead.model.errors import Refusal
 from mailstead.msgauth.dkim.key import SigningKey
+from mailstead.msgauth.mtasts import Mode, policy_host
 from mailstead.server.wiring import House
 from mailstead.services import directory, signing
 from mailstead.services.signing import ALGORITHMS
-from mailstead.storage import accounts
+from mailstead.storage import accounts, sts_policies
 from mailstead.storage import dkim as dkim_keys
 from mailstead.storage.dkim import StoredKey
 from mailstead.storage.store import Tx
+from mailstead.storage.sts_policies import Published
 
 
 class ShownDomain(msgspec.Struct, frozen=True):
@@ -125,6 +134,45 @@ def catch_all(name: Domain, account: Address | None, none: bool, as_json: bool) 
     who = f"goes to {account}" if account else "is refused"
     text = f"Mail for unknown addresses of {name} {who} now."
     show({"name": name, "catch_all": str(account) if account else None}, text, as_json)
+
+
+@domain.command("mta-sts")
+@click.argument("name", type=DOMAIN)
+@click.argument("mode", type=click.Choice(["testing", "enforce", "none", "off"]), required=False)
+@click.option("--mx", multiple=True, type=DOMAIN, help="A further MX host of the domain.")
+@for_operators
+def mta_sts(name: Domain, mode: str | None, mx: tuple[Domain, ...], as_json: bool) -> None:
+    """Publish an MTA-STS policy for a domain: others encrypt to its MX hosts, or send nothing.
+
+    Begin with "testing"; after a week of good reports, "enforce". To get rid of a policy that is
+    enforced: "none" for a month, then "off". Without a mode, show what is published.
+    """
+    with teaching(NONEXISTENT="mailstead domain list"):
+        if mode is None:
+            found = read(lambda tx: sts_policies.find(tx, name))
+        else:
+            wanted = None if mode == "off" else Mode(mode)
+            found = write(lambda tx: sts_policies.publish(tx, name, wanted, mx))
+    config = load_config()
+    shown = policy_records(name, config.hostname, found.id) if found else []
+    value = {"name": name, "mode": found.mode.value if found else None, "records": shown}
+    show(value, _policy_text(name, found, shown, bool(config.listen.https)), as_json)
+
+
+def _policy_text(name: Domain, found: Published | None, shown: list[Record], served: bool) -> str:
+    if found is None:
+        return (
+            f"{name} publishes no MTA-STS policy. To begin: mailstead domain mta-sts {name} testing"
+        )
+    hosts = ", ".join(("this server", *found.mx))
+    text = f"The policy of {name}: {found.mode.value}, for {hosts}. Publish in the DNS:\n\n"
+    text += format_records(shown)
+    if not served:
+        text += (
+            "\n\nNobody can fetch it yet: set listen.https in the configuration, and have a"
+            f" certificate for {policy_host(name)} (tls.acme gets it)."
+        )
+    return text
 
 
 @domain.command()

@@ -10,7 +10,9 @@ from contextlib import suppress
 
 import msgspec
 
+from mailstead.model.address import Domain
 from mailstead.msgauth.dkim.key import SigningKey, txt_strings
+from mailstead.msgauth.mtasts import policy_host, record_text
 
 MX_PREFERENCE = 10
 # An address of the outside world: nothing is sent to it, the kernel only looks up the way.
@@ -55,6 +57,23 @@ def dkim_record(key: SigningKey, why: str) -> Record:
     """The public half of a key, in strings as long as a zone may have them."""
     strings = " ".join(f'"{text}"' for text in txt_strings(key.record))
     return Record(f"{key.name}.", "TXT", strings, why)
+
+
+def policy_records(domain: Domain, hostname: str, policy_id: str) -> list[Record]:
+    """What makes others fetch the MTA-STS policy of a domain, and send reports (RFC 8461, 8460)."""
+    why = "MTA-STS: that there is a policy, and which"
+    return [
+        Record(f"_mta-sts.{domain}.", "TXT", f'"{record_text(policy_id)}"', why),
+        Record(
+            f"{policy_host(domain)}.", "CNAME", f"{hostname}.", "the host that serves the policy"
+        ),
+        Record(
+            f"_smtp._tls.{domain}.",
+            "TXT",
+            f'"v=TLSRPTv1; rua=mailto:postmaster@{domain}"',
+            "TLS-RPT: others tell what went wrong",
+        ),
+    ]
 
 
 def _of_host(hostname: str, addresses: list[str]) -> list[Record]:

@@ -76,7 +76,6 @@ def setup(
     smarthost: str | None,
     smarthost_user: str,
     smarthost_password_file: Path | None,
-    smarthost_tls: str | None,
     no_probe: bool,
     as_json: bool,
 ) -> None:
@@ -95,7 +94,7 @@ def setup(
     source = PasswordSource(password_file, password_stdin, generate)
     word = get_password(source, f"Password for {address}")
     directory.check_password(word.word)
-    relay = smarthosts.Options(smarthost, smarthost_user, smarthost_password_file, smarthost_tls)
+    relay = smarthosts.Options(smarthost, smarthost_user, smarthost_password_file)
     chosen = smarthosts.choose(relay, config.folder)
     fresh = _make_folder(config)
     made, key = run_in_house(config, lambda house: _populate(house, address, word))

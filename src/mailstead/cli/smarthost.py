@@ -17,14 +17,13 @@ from mailstead.cli.passwords import PasswordSource, get_password
 from mailstead.cli.printing import note
 from mailstead.model.address import parse_domain
 from mailstead.model.errors import Refusal
-from mailstead.server.config import Smarthost, parse_endpoint
+from mailstead.server import config
+from mailstead.server.config import Smarthost
 from mailstead.server.tls import write_private
 
 F = TypeVar("F", bound=Callable[..., object])
 
 PASSWORD_FILE = "smarthost-password"  # beside the database
-SUBMISSIONS_PORT = 465  # TLS from the first octet (RFC 8314 section 3.3)
-DEFAULT_PORT = 587
 
 
 class _SmarthostType(click.ParamType[str]):
@@ -39,13 +38,15 @@ class _SmarthostType(click.ParamType[str]):
 
 
 def parse_smarthost(text: str) -> str:
-    """Host and port as the configuration has them; ValueError if there is no such host."""
-    endpoint = parse_endpoint(text.strip(), DEFAULT_PORT)
+    """The smarthost as the configuration has it; ValueError if there is no such host."""
+    endpoint, implicit = config.parse_smarthost(text.strip())
     try:
         ipaddress.ip_address(endpoint.address)
     except ValueError:
         parse_domain(endpoint.address)
-    return str(endpoint)
+    odd = implicit is not (endpoint.port == config.SUBMISSIONS_PORT)
+    scheme = ("submissions://" if implicit else "submission://") if odd else ""
+    return f"{scheme}{endpoint}"
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -54,7 +55,6 @@ class Options(msgspec.Struct, frozen=True):
     host: str | None
     user: str
     password_file: Path | None
-    tls: str | None
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -71,11 +71,6 @@ def smarthost_options(function: F) -> F:
     """--smarthost, and what is needed to log in there."""
     for option in (
         click.option(
-            "--smarthost-tls",
-            type=click.Choice(["starttls", "implicit", "none"]),
-            help="How it is secured; implicit at port 465, else starttls, if not given.",
-        ),
-        click.option(
             "--smarthost-password-file",
             type=click.Path(path_type=Path, dir_okay=False),
             help="The first line of this file is copied to one beside the database.",
@@ -87,7 +82,7 @@ def smarthost_options(function: F) -> F:
             "--smarthost",
             type=_SmarthostType(),
             metavar="HOST[:PORT]",
-            help="Send all mail through this server; port 587 if not given.",
+            help="Send all mail through this server; port 587 if not given, TLS always.",
         ),
     ):
         function = option(function)
@@ -97,26 +92,15 @@ def smarthost_options(function: F) -> F:
 def choose(options: Options, folder: Path) -> Chosen | None:
     """What the options say; the password is asked for if no file was given."""
     if options.host is None:
-        if options.user or options.password_file or options.tls:
+        if options.user or options.password_file:
             raise click.UsageError("these options belong to a server: give --smarthost HOST[:PORT]")
         return None
     if options.password_file and not options.user:
         raise click.UsageError("a password without a name: give --smarthost-user NAME")
-    tls = options.tls or default_tls(options.host)
-    if options.user and tls == "none":
-        raise click.UsageError(
-            "a password never goes out without TLS: take another --smarthost-tls"
-        )
-    settings = Smarthost(options.host, tls=tls)
+    settings = Smarthost(options.host)
     if not options.user:
         return Chosen(settings)
     return _with_login(settings, options.user, _password(options), folder)
-
-
-def default_tls(host: str) -> str:
-    """What is usual at the port."""
-    implicit = parse_endpoint(host, DEFAULT_PORT).port == SUBMISSIONS_PORT
-    return "implicit" if implicit else "starttls"
 
 
 def _with_login(settings: Smarthost, user: str, password: str, folder: Path) -> Chosen:
@@ -156,7 +140,7 @@ def _ask(folder: Path) -> Chosen | None:
     host = _prompt("Smarthost, HOST[:PORT] (empty: none)", _host_or_nothing)
     if not host:
         return None
-    settings = Smarthost(host, tls=default_tls(host))
+    settings = Smarthost(host)
     user = _prompt("Name to log in with there (empty: no log-in)", str.strip)
     return _with_login(settings, user, _prompt_password(user), folder) if user else Chosen(settings)
 

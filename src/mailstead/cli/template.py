@@ -20,7 +20,6 @@ def config_text(config: Config) -> str:
         user=_value(config.user),
         mark="" if config.smarthost else "#",
         host=_value(smarthost.host),
-        tls=_value(smarthost.tls),
         login=_value(smarthost.login),
         password_file=_value(smarthost.password_file),
         ca_file=_value(smarthost.ca_file),
@@ -103,6 +102,8 @@ user = {user}
 #imaps = ["0.0.0.0:993", "[::]:993"]
 # Metrics and health over HTTP, for you alone: nobody has to log in there. Never a public address.
 #operator = ["127.0.0.1:9325"]
+# Where others fetch the MTA-STS policies of domains: ["0.0.0.0:443", "[::]:443"]. None by default.
+#https = []
 # Where an ACME server fetches its proof, while [tls.acme] below is in use without a webroot.
 #http = ["0.0.0.0:80", "[::]:80"]
 
@@ -160,10 +161,9 @@ user = {user}
 # A server that takes all our outgoing mail, for where port 25 is shut or the address has a bad
 # name. None by default: mail goes straight to its MX hosts.
 {mark}[smarthost]
-# Its name, and port if it is not 587.
+# Its name, and port if it is not 587. It has to speak TLS: by STARTTLS, at port 465 and written as
+# "submissions://host:port" from the first octet.
 {mark}host = {host}
-# "starttls", "implicit" (TLS from the first octet), or "none".
-{mark}tls = {tls}
 # The name to log in with; empty: no log-in.
 {mark}login = {login}
 # A file whose first line is the password; readable by the server's user alone.

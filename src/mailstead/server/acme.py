@@ -17,16 +17,22 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from josepy.errors import Error as JoseError
 from josepy.jwk import JWK, JWKRSA
 
+from mailstead.model.errors import TemporaryFailure
 from mailstead.model.world import World
+from mailstead.msgauth.mtasts import policy_host
 from mailstead.server.config import Acme, Config
-from mailstead.server.operator import Answer, failure
+from mailstead.server.operator import Answer, Request, failure
 from mailstead.server.tls import Pair, names_of, write_private
+from mailstead.storage import sts_policies
+from mailstead.storage.store import Store
 
 RENEW_BEFORE = timedelta(days=30)
 LOOK_AGAIN = timedelta(seconds=30)  # at a file: nobody is asked unless it is due
 TRY_AGAIN = timedelta(hours=1)
 ORDER_LIMIT = timedelta(minutes=3)
 TOKEN_LIMIT = 200  # characters of a challenge's name
+HOSTS = "hosts"  # the folder with those of other names than ours
+HOSTS_LIMIT = 1000
 CHALLENGES = "/.well-known/acme-challenge/"
 
 log = logging.getLogger("mailstead.acme")
@@ -35,55 +41,85 @@ log = logging.getLogger("mailstead.acme")
 class AcmeFolder:
     """Where account, certificate and challenges lie."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "acme"
+    def __init__(self, folder: Path, host: str = "") -> None:
+        """Those of our own name, or of another host's."""
+        base = folder / "acme"
+        self.path = base / HOSTS / host if host else base
         self.pair = Pair(self.path / "certificate.pem", self.path / "key.pem")
-        self.account = self.path / "account.json"
+        self.account = base / "account.json"
+        self.challenges = base / "challenges"
+        self._hosts = base / HOSTS
+
+    def pairs_of_hosts(self) -> list[Pair]:
+        """The certificates of other hosts that there are."""
+        try:
+            found = sorted(self._hosts.iterdir())[:HOSTS_LIMIT]
+        except OSError:
+            return []
+        return [Pair(one / "certificate.pem", one / "key.pem") for one in found]
 
     def find_challenge(self, token: str) -> str | None:
         """What to answer to a challenge, if it is one of ours."""
         if len(token) > TOKEN_LIMIT or not token.replace("-", "").replace("_", "").isalnum():
             return None
         try:
-            return (self.path / "challenges" / token).read_text("ascii")
+            return (self.challenges / token).read_text("ascii")
         except OSError:
             return None
 
 
-async def answer(folder: AcmeFolder, target: str) -> Answer:
+async def answer(folder: AcmeFolder, request: Request) -> Answer:
     """What port 80 says: the proof that an ACME server asks for, and nothing else."""
-    token = target.removeprefix(CHALLENGES)
-    proof = folder.find_challenge(token) if token != target else None
+    token = request.target.removeprefix(CHALLENGES)
+    proof = folder.find_challenge(token) if token != request.target else None
     return failure(404) if proof is None else Answer(200, proof, "application/octet-stream")
 
 
 class AcmeKeeper:
     """The service. `run` it in a TaskGroup; cancel it to end it."""
 
-    def __init__(self, settings: Acme, config: Config, world: World) -> None:
-        self._settings, self._world = settings, world
+    def __init__(self, settings: Acme, config: Config, world: World, store: Store) -> None:
+        self._settings, self._config, self._world, self._store = settings, config, world, store
         self._names = list(dict.fromkeys([config.hostname, *settings.names]))
-        self.folder = AcmeFolder(config.folder)
+        self._not_before: dict[str, datetime] = {}  # by folder, after a failure
 
     async def run(self) -> None:
         """Renew what is due, for ever."""
         while True:
-            pause = LOOK_AGAIN
-            if is_due(self.folder.pair.certificate, self._names, self._world.clock.now()):
-                pause = LOOK_AGAIN if await self._renew() else TRY_AGAIN
-            await self._world.clock.sleep(pause)
+            await self._look(AcmeFolder(self._config.folder), self._names)
+            for host in await self._policy_hosts():
+                # One of its own for each: a host that does not lead here costs the others nothing.
+                await self._look(AcmeFolder(self._config.folder, host), [host])
+            await self._world.clock.sleep(LOOK_AGAIN)
 
-    async def _renew(self) -> bool:
-        names = ", ".join(self._names)
+    async def _policy_hosts(self) -> list[str]:
+        """Where domains hosted here publish their MTA-STS policy."""
+        if not self._config.listen.https:
+            return []
+        try:
+            found = await self._store.read(lambda tx: sts_policies.list_all(tx, HOSTS_LIMIT))
+        except TemporaryFailure as failure:
+            log.warning("certificates of policy hosts have to wait: %s", failure.reason)
+            return []
+        return [policy_host(one.domain) for one in found]
+
+    async def _look(self, folder: AcmeFolder, names: list[str]) -> None:
+        now, key = self._world.clock.now(), str(folder.path)
+        waits = self._not_before.get(key, now) > now
+        if waits or not is_due(folder.pair.certificate, names, now):
+            return
+        if not await self._renew(folder, names):
+            self._not_before[key] = now + TRY_AGAIN
+
+    async def _renew(self, folder: AcmeFolder, names: list[str]) -> bool:
+        told = ", ".join(names)
         try:
             now = self._world.clock.now()
-            await self._world.offload.run(
-                lambda: obtain(self._settings, self._names, self.folder, now)
-            )
+            await self._world.offload.run(lambda: obtain(self._settings, names, folder, now))
         except (errors.Error, OSError, ValueError, JoseError) as error:
-            log.error("no certificate for %s yet: %s; tried again in an hour", names, error)
+            log.error("no certificate for %s yet: %s; tried again in an hour", told, error)
             return False
-        log.info("a new certificate for %s is in use", names)
+        log.info("a new certificate for %s is in use", told)
         return True
 
 
@@ -144,7 +180,7 @@ def _answer(
         if isinstance(body.chall, challenges.HTTP01):
             response, validation = body.response_and_validation(jwk)
             token = body.chall.encode("token")
-            paths = [folder.path / "challenges" / token]
+            paths = [folder.challenges / token]
             if settings.webroot:
                 paths.append(Path(settings.webroot + CHALLENGES) / token)
             for path in paths:

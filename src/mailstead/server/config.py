@@ -30,6 +30,9 @@ class Size(int):
     """Octets, written as "50 MiB" or as a plain number."""
 
 
+SUBMISSION_PORT, SUBMISSIONS_PORT = 587, 465
+
+
 class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Addresses with ports, as "0.0.0.0:25" or "[::]:25"; an empty list switches a protocol off."""
 
@@ -40,6 +43,7 @@ class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     imaps: tuple[str, ...] = ("0.0.0.0:993", "[::]:993")
     lmtp: tuple[str, ...] = ()
     http: tuple[str, ...] = ("0.0.0.0:80", "[::]:80")
+    https: tuple[str, ...] = ()
     operator: tuple[str, ...] = ("127.0.0.1:9325",)
 
 
@@ -81,10 +85,9 @@ class Dns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Smarthost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A server that takes our outgoing mail: "implicit" TLS, "starttls", or "none"."""
+    """A server that takes our outgoing mail, always over TLS (see `parse_smarthost`)."""
 
     host: str
-    tls: str = "starttls"
     login: str = ""
     password_file: str = ""
     ca_file: str = ""
@@ -242,7 +245,7 @@ def _check_values(path: Path, config: Config) -> None:
         checks += [(f"listen.{name}", parse_endpoint, at) for at in getattr(config.listen, name)]
     checks += [("listen.lmtp", _not_smtp, at) for at in config.listen.lmtp]
     if config.smarthost:
-        checks.append(("smarthost.host", _smarthost, config.smarthost.host))
+        checks.append(("smarthost.host", parse_smarthost, config.smarthost.host))
     for setting, check, text in checks:
         try:
             check(text)
@@ -268,10 +271,6 @@ def _check_values(path: Path, config: Config) -> None:
         raise ConfigError(f"{path}: s3.endpoint: {config.s3.endpoint!r} is no http or https URL")
     if config.data and not config.data.startswith("/"):
         raise ConfigError(f"{path}: data: {config.data!r} is not the full path of a folder")
-    if config.smarthost and config.smarthost.tls not in ("implicit", "starttls", "none"):
-        raise ConfigError(f'{path}: smarthost.tls: it is "implicit", "starttls" or "none"')
-    if config.smarthost and config.smarthost.login and config.smarthost.tls == "none":
-        raise ConfigError(f"{path}: smarthost: a password never goes out without TLS")
 
 
 def _route_domain(text: str) -> None:
@@ -285,8 +284,18 @@ def _not_smtp(text: str) -> None:
         raise ValueError("LMTP must not be on port 25 (RFC 2033 section 5)")
 
 
-def _smarthost(text: str) -> Endpoint:
-    return parse_endpoint(text, 587)
+def parse_smarthost(text: str) -> tuple[Endpoint, bool]:
+    """Where a smarthost is, and whether TLS is there from the first octet (else by STARTTLS).
+
+    "submissions://host" and port 465 are, "submission://host" and all others are not (RFC 8314
+    section 3); ValueError if it is no host.
+    """
+    scheme, _, rest = text.rpartition("://")
+    if scheme not in ("", "submission", "submissions"):
+        raise ValueError(f"{scheme}:// is neither submission:// nor submissions://")
+    usual = SUBMISSIONS_PORT if scheme == "submissions" else SUBMISSION_PORT
+    endpoint = parse_endpoint(rest, usual)
+    return endpoint, scheme == "submissions" or (not scheme and endpoint.port == SUBMISSIONS_PORT)
 
 
 def _dns_server(text: str) -> Endpoint:

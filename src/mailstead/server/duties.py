@@ -34,7 +34,9 @@ class Duties:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._house.outbound.run())
                 if acme := self._house.config.tls.acme:
-                    keeper = AcmeKeeper(acme, self._house.config, self._house.world)
+                    keeper = AcmeKeeper(
+                        acme, self._house.config, self._house.world, self._house.store
+                    )
                     group.create_task(keeper.run())
                 group.create_task(self._house.office.run(self._common))
         finally:

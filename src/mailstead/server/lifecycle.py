@@ -86,13 +86,15 @@ async def _until_told(lifeline: int) -> None:
 
 def tls_context(config: Config, house: House) -> ssl.SSLContext:
     """Certificates by ACME, of the configuration, or of our own making; by the name asked for."""
-    pairs = [AcmeFolder(config.folder).pair] if config.tls.acme else []
+    folder = AcmeFolder(config.folder)
+    pairs = [folder.pair] if config.tls.acme else []
     pairs += [Pair(Path(certificate), Path(key)) for certificate, key in config.tls.certificates]
     if not config.tls.certificates:
         names = [config.hostname, "localhost", "127.0.0.1", "::1"]
         now = house.world.clock.now()
         pairs.append(certificates.own_pair(config.folder / "tls", names, now))
-    return Certificates(pairs).context
+    more = folder.pairs_of_hosts if config.tls.acme else list
+    return Certificates(pairs, more).context
 
 
 def _run_loop(main: Coroutine[Any, Any, None]) -> None:

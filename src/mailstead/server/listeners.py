@@ -16,7 +16,8 @@ import msgspec
 from mailstead.model.world import Endpoint, Stream
 from mailstead.net.proxied import read_header
 from mailstead.net.stream import SocketNetwork, bind
-from mailstead.server import acme, operator
+from mailstead.net.tls import TlsStream
+from mailstead.server import acme, operator, policy_host
 from mailstead.server.config import Config, parse_endpoint
 from mailstead.server.wiring import House
 from mailstead.services.inbound.visit import Role
@@ -184,7 +185,20 @@ def _is_loopback(address: str) -> bool:
 
 def _http(house: House, tls: ssl.SSLContext, endpoint: Endpoint) -> Serve:
     folder = acme.AcmeFolder(house.config.folder)
-    return lambda stream: operator.serve(stream, lambda target: acme.answer(folder, target))
+    return lambda stream: operator.serve(stream, lambda request: acme.answer(folder, request))
+
+
+def _https(house: House, tls: ssl.SSLContext, endpoint: Endpoint) -> Serve:
+    async def serve(stream: Stream) -> None:
+        secured = TlsStream(stream, tls, server_side=True)
+        try:
+            async with asyncio.timeout(operator.TIME_LIMIT):
+                await secured.handshake()
+        except (ConnectionError, TimeoutError):
+            return
+        await operator.serve(secured, lambda request: policy_host.answer(house, request))
+
+    return serve
 
 
 # The name of the setting under [listen] -> what listens there.
@@ -196,4 +210,5 @@ PROTOCOLS: dict[str, Callable[[House, ssl.SSLContext, Endpoint], Serve]] = {
     "imap": _imap(implicit_tls=False),
     "imaps": _imap(implicit_tls=True),
     HTTP: _http,
+    "https": _https,
 }

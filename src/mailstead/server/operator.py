@@ -26,6 +26,9 @@ FRESH = timedelta(seconds=20)  # a worker that showed life since then is alive
 FIGURES_AGE = timedelta(seconds=5)  # figures of the store are not counted more often
 
 _REQUEST = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/1\.[01]\r\n")
+_HOST = re.compile(
+    rb"\r\nHost:[ \t]*([A-Za-z0-9.-]{1,253})(?::[0-9]{1,5})?[ \t]*\r\n", re.IGNORECASE
+)
 _PHRASES = {
     200: "OK",
     400: "Bad Request",
@@ -36,6 +39,13 @@ _PHRASES = {
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What is asked for; the host is in lower case, without a port."""
+
+    target: str
+    host: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -60,25 +70,25 @@ def page(house: House, board: Board) -> Callable[[Stream], Awaitable[None]]:
     return lambda stream: serve(stream, pages.answer)
 
 
-async def serve(stream: Stream, answer: Callable[[str], Awaitable[Answer]]) -> None:
+async def serve(stream: Stream, answer: Callable[[Request], Awaitable[Answer]]) -> None:
     """One request, one answer."""
     try:
         async with asyncio.timeout(TIME_LIMIT):
-            target = await _read_target(stream)
+            request = await _read_request(stream)
     except TimeoutError:
-        target = failure(408)
+        request = failure(408)
     except ConnectionError:
         return
     try:
         async with asyncio.timeout(TIME_LIMIT):
-            found = target if isinstance(target, Answer) else await answer(target)
+            found = request if isinstance(request, Answer) else await answer(request)
             stream.send(format_answer(found))
             await stream.close()
     except (TimeoutError, ConnectionError):
         return
 
 
-async def _read_target(stream: Stream) -> str | Answer:
+async def _read_request(stream: Stream) -> Request | Answer:
     head = bytearray()
     while True:
         data = await stream.receive()
@@ -94,14 +104,15 @@ async def _read_target(stream: Stream) -> str | Answer:
             return failure(400)
 
 
-def parse_head(head: bytes) -> str | Answer:
-    """The target of a GET, or the refusal."""
+def parse_head(head: bytes) -> Request | Answer:
+    """What a GET asks for, or the refusal."""
     found = _REQUEST.match(head)
     if found is None:
         return failure(400)
     if found[1] != b"GET":
         return failure(405)
-    return found[2].decode("ascii")
+    host = _HOST.search(head)
+    return Request(found[2].decode("ascii"), host[1].decode("ascii").lower() if host else "")
 
 
 def format_answer(answer: Answer) -> bytes:
@@ -133,9 +144,9 @@ class Pages:
         self._figures: dict[Series, list[float]] = {}
         self._counted = house.world.clock.now() - FIGURES_AGE
 
-    async def answer(self, target: str) -> Answer:
+    async def answer(self, request: Request) -> Answer:
         """The page of that name."""
-        path, _, query = target.partition("?")
+        path, _, query = request.target.partition("?")
         if path == "/metrics":
             return Answer(200, exposition(await self._totals()), CONTENT_TYPE)
         if path == "/health":

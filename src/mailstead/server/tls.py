@@ -9,6 +9,7 @@ import logging
 import os
 import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -35,9 +36,13 @@ class _Loaded(msgspec.Struct, frozen=True):
 
 
 class Certificates:
-    """All certificates of the server; the first one that can be loaded serves who names none."""
+    """All certificates of the server; the first one that can be loaded serves who names none.
 
-    def __init__(self, pairs: list[Pair]) -> None:
+    `more` says which others there are by now, and is asked again and again.
+    """
+
+    def __init__(self, pairs: list[Pair], more: Callable[[], list[Pair]] = list) -> None:
+        self._first, self._more = pairs, more
         self._pairs = pairs
         self._loaded: dict[Pair, _Loaded] = {}
         self._bad: dict[Pair, tuple[int, ...]] = {}  # versions that cannot be used, told once
@@ -66,6 +71,7 @@ class Certificates:
     def _look(self) -> None:
         """Load what is new."""
         self._looked = time.monotonic()
+        self._pairs = [*self._first, *self._more()]
         for pair in self._pairs:
             try:
                 version = _version(pair)

@@ -186,11 +186,9 @@ def _smarthost(config: config_file.Smarthost | None) -> Smarthost | None:
     password = ""
     if config.password_file:
         password = Path(config.password_file).read_text("utf-8").strip()
-    security = _SECURITY[config.tls]
-    return Smarthost(parse_endpoint(config.host, 587), security, config.login, password)
-
-
-_SECURITY = {"implicit": Security.IMPLICIT, "starttls": Security.STARTTLS, "none": Security.NONE}
+    endpoint, implicit = config_file.parse_smarthost(config.host)
+    security = Security.IMPLICIT if implicit else Security.STARTTLS
+    return Smarthost(endpoint, security, config.login, password)
 
 
 def _verifying(config: Config) -> ssl.SSLContext | None:

@@ -143,3 +143,9 @@ CREATE TABLE incident (
 );
 CREATE INDEX incident_open ON incident (site, source, kind) WHERE closed IS NULL;
 CREATE INDEX incident_closed ON incident (closed) WHERE closed IS NOT NULL;
+
+-- The MTA-STS policy that we publish for a domain (RFC 8461): its mode, empty for none; the hosts
+-- beside ours, with spaces; its id, which changes with it.
+ALTER TABLE domain ADD COLUMN sts_mode TEXT NOT NULL DEFAULT '';
+ALTER TABLE domain ADD COLUMN sts_mx TEXT NOT NULL DEFAULT '';
+ALTER TABLE domain ADD COLUMN sts_id TEXT NOT NULL DEFAULT '';
