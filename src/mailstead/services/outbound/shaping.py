@@ -40,20 +40,32 @@ class Shaping:
         self._most = connections  # at once to one site, whatever its profile says
         self._providers = providers or shipped_providers()
         self._states: OrderedDict[str, _State] = OrderedDict()
+        self._profiles: dict[str, tuple[Profile, Limits]] = {}  # and the limits at full speed
 
     def profile(self, site: str) -> Profile:
         """The profile of the site."""
-        return self._providers.find(hosts_of(site))
+        return self._known(site)[0]
+
+    def _known(self, site: str) -> tuple[Profile, Limits]:
+        """Asked for each message: patterns are gone through once for each site."""
+        if known := self._profiles.get(site):
+            return known
+        profile = self._providers.find(hosts_of(site))
+        connections = min(profile.limits.connections, self._most)
+        full = msgspec.structs.replace(profile.limits, connections=connections)
+        if len(self._profiles) >= SITES_LIMIT:
+            self._profiles.clear()
+        self._profiles[site] = profile, full
+        return profile, full
 
     def limits(self, site: str) -> Limits:
         """How fast the site may be sent to now."""
-        full = self.profile(site).limits
-        connections = min(full.connections, self._most)
+        full = self._known(site)[1]
         state = self._states.get(site)
         if state is None:
-            return msgspec.structs.replace(full, connections=connections)
+            return full
         return Limits(
-            max(round(connections * state.part), 1),
+            max(round(full.connections * state.part), 1),
             max(round((full.messages_a_minute or UNLIMITED) * state.part), 1),
             full.messages_a_connection,
         )
