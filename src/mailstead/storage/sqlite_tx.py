@@ -87,7 +87,8 @@ class SqliteTx:
 
     def many(self, sql: str, values: Iterable[dict[str, Any]]) -> None:
         """Do it for each of the dicts."""
-        self.connection.executemany(sql, values)
+        if values != []:  # most plans have no row for most tables
+            self.connection.executemany(sql, values)
 
     errors: type[Exception] = apsw.Error
 
