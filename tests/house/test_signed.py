@@ -8,8 +8,9 @@ from mailstead.model.dns import Question
 from mailstead.model.entries import Completed
 from mailstead.services import signing
 from mailstead.services.explain import explain
-from mailstead.storage import journal
-from mailstead.testing.house import Filed, SimulatedHouse, SimulatedWorld
+from mailstead.storage import journal, senders
+from mailstead.testing.house import PASSWORD, Filed, SimulatedHouse, SimulatedWorld, compose
+from mailstead.testing.smtp import SmtpClient
 
 ALICE, BOB = "alice@example.org", "bob@example.net"
 
@@ -74,3 +75,21 @@ async def test_the_journal_says_who_signed(world: SimulatedWorld) -> None:
     sentence = f"signed for example.org with selector {name.partition('.')[0]}"
     assert completed.changes[-1] == sentence
     assert sentence in "\n".join(str(line) for line in explain(whole.entries))
+
+
+async def test_a_notice_that_leaves_is_signed(world: SimulatedWorld, dkimpy: ModuleType) -> None:
+    here = await world.house(
+        "example.org", ["alice"], "203.0.113.25", aliases={"sales": ["bob@example.net"]}
+    )
+    there = await world.house("example.net", accounts=["bob"], address="203.0.113.26")
+    name = await publish_key(world, here)
+    sales = "sales@example.org"
+    await here.house.store.write(lambda tx: senders.allow_send_as(tx, ALICE, sales))
+    message = compose(sales, ["nobody@example.net"], "Hello", "Hi!\r\n")
+    async with SmtpClient(world.network, here.address, 587) as client:
+        await client.log_in(ALICE, PASSWORD)
+        assert (await client.send_message(sales, ["nobody@example.net"], message)).ok
+    await world.sleep(minutes=2)
+    notice = await there.newest(BOB)
+    assert notice.subject == "Not delivered: Hello"
+    assert await verify(world, dkimpy, name, notice)

@@ -21,6 +21,7 @@ from mailstead.model.address import Domain
 from mailstead.model.dns import Question
 from mailstead.model.errors import Refusal
 from mailstead.model.world import Clock, Offload, Resolver
+from mailstead.msgauth.dkim.canonical import BodyHash
 from mailstead.msgauth.dkim.key import SigningKey
 from mailstead.msgauth.dkim.sign import sign
 from mailstead.services.submission import CompletedHeader
@@ -52,6 +53,20 @@ class Signing:
         selectors = " and ".join(key.selector for key in keys)
         change = f"signed for {keys[0].domain} with selector {selectors}"
         return CompletedHeader(signatures + done.header, (*done.changes, change))
+
+    async def sign_notice(self, header: bytes, body: bytes, hostname: str) -> bytes:
+        """The header of a notice of ours with signatures, by a domain that our name lies in.
+
+        Its author is MAILER-DAEMON at our host name, which is hosted by itself hardly anywhere.
+        """
+        labels = hostname.split(".")
+        for at in range(len(labels) - 1):
+            if keys := await self._keys_of(Domain(".".join(labels[at:]))):
+                hashing = BodyHash()
+                hashing.add(body)
+                digest, now = hashing.finish(), self._clock.now()
+                return b"".join([sign(header, digest, key, now) for key in keys]) + header
+        return header
 
     async def _keys_of(self, domain: Domain) -> tuple[SigningKey, ...]:
         now = self._clock.now()

@@ -14,7 +14,7 @@ from mailstead.message.dsn import Action, Report, ReportedRecipient, compose_dsn
 from mailstead.model.address import Address, parse_address
 from mailstead.model.entries import AnyEntry, Notified
 from mailstead.model.envelope import TlsWish
-from mailstead.model.numbers import MailboxId, TraceId
+from mailstead.model.numbers import MailboxId
 from mailstead.model.reply import Reply
 from mailstead.model.world import World
 from mailstead.protocol.smtp.grammar import decode_xtext
@@ -22,6 +22,7 @@ from mailstead.services.delivery import recipients
 from mailstead.services.delivery.plan import Message, compose_plan, mailboxes_of
 from mailstead.services.delivery.recipients import Catch, Found, NotHere
 from mailstead.services.outbound.classify import status_of
+from mailstead.services.signing import Signing
 from mailstead.services.tracing import new_trace
 from mailstead.storage import accounts, blobs
 from mailstead.storage.accounts import ToAccount
@@ -59,6 +60,7 @@ class Bounces:
         self, store: Store, world: World, hostname: str, catch: Catch | None = None
     ) -> None:
         self._store, self._world, self._hostname, self._catch = store, world, hostname, catch
+        self._signing = Signing(store, world.clock)
 
     async def plan(self, event: Event) -> Plan:
         """The plan that records the event and tells the sender."""
@@ -68,8 +70,12 @@ class Bounces:
         found = await self._store.read(lambda tx: _find(tx, sender, event.outgoing, self._catch))
         if found is None:
             return plain_plan(event)
-        body = await self._body(event)
-        return self._with_dsn(event, sender, found, body)
+        message = self._compose(event, sender, await self._body(event))
+        if found.elsewhere:
+            octets = bytes(message.body.view())
+            header = await self._signing.sign_notice(message.header, octets, self._hostname)
+            message = msgspec.structs.replace(message, header=header)
+        return self._with_dsn(event, message, sender, found)
 
     async def _body(self, event: Event) -> bytes | None:
         """What goes back beyond the header: all, if the sender asked (RFC 3461 section 4.3)."""
@@ -85,10 +91,8 @@ class Bounces:
         except DamagedBody:
             return None
 
-    def _with_dsn(self, event: Event, sender: Address, found: Found, body: bytes | None) -> Plan:
+    def _with_dsn(self, event: Event, message: Message, sender: Address, found: Found) -> Plan:
         now = self._world.clock.now()
-        trace = new_trace(self._world)
-        message = self._compose(event, sender, body, trace, now)
         dsn = compose_plan(message, [found], [], now)
         told = tuple(
             Notified(
@@ -96,7 +100,7 @@ class Bounces:
                 recipient=str(one.address),
                 action=one.action.value,
                 sent_to=str(sender),
-                trace=trace,
+                trace=message.trace,
             )
             for one in event.notices
         )
@@ -104,9 +108,8 @@ class Bounces:
         row = JournalRow(original.trace, original.organisation, (*event.entries, *told))
         return msgspec.structs.replace(dsn, steps=(*event.steps, *dsn.steps), rows=(row,))
 
-    def _compose(
-        self, event: Event, sender: Address, original: bytes | None, trace: TraceId, now: datetime
-    ) -> Message:
+    def _compose(self, event: Event, sender: Address, original: bytes | None) -> Message:
+        trace, now = new_trace(self._world), self._world.clock.now()
         message_id = f"{trace}@{self._hostname}"
         header, body = compose_dsn(
             Report(
