@@ -45,6 +45,8 @@ class ShownRecipient(msgspec.Struct, frozen=True):
     last_tried: datetime | None
     last_reply: str
     size: int
+    stream: str = ""
+    source: str = ""
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -159,6 +161,8 @@ def _shown(row: Waiting, outgoing: Outgoing) -> ShownRecipient:
         last_tried=row.last_tried,
         last_reply=row.last_reply,
         size=outgoing.header_size + outgoing.body.size,
+        stream=outgoing.stream,
+        source=row.source,
     )
 
 
@@ -177,6 +181,7 @@ def show_(id_: int, with_header: bool, as_json: bool) -> None:
         f"State       {one.state}, next attempt {format_time(one.due)} UTC",
         f"In queue    since {format_time(one.created)} UTC, lane {one.lane}",
         f"Way         {one.route or 'as the DNS or the configuration says'}",
+        f"Stream      {one.stream or '- (people)'}, source {one.source or 'as usual'}",
         f"Tried       {_tried(one)}",
         f"Last reply  {one.last_reply or '-'}",
     ]
