@@ -9,7 +9,7 @@ Holds: linear in the size of the header, and never raises.
 import binascii
 import functools
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -86,6 +86,16 @@ def remove(header: bytes, names: Collection[str]) -> bytes:
     """The header without all fields of these names."""
     unwanted = {name.lower().encode("utf-8", "replace") for name in names}
     return _FIELD.sub(lambda field: b"" if field[1].lower() in unwanted else field[0], header)
+
+
+def remove_where(header: bytes, is_unwanted: Callable[[Field], bool]) -> bytes:
+    """The header without the fields of which this is true."""
+
+    def keep(match: "re.Match[bytes]") -> bytes:
+        field = Field(match[1].decode("ascii"), match[0])
+        return b"" if is_unwanted(field) else field.raw
+
+    return _FIELD.sub(keep, header)
 
 
 def prepend(header: bytes, lines: bytes) -> bytes:
