@@ -24,7 +24,7 @@ from .conftest import Shell
 pytestmark = pytest.mark.postgres
 
 HEADER = b"Subject: Hello\r\n\r\n"
-NOBODY = Listen((), (), (), (), (), (), ())
+NOBODY = Listen(**dict.fromkeys(Listen.__struct_fields__, ()))
 
 
 def configured(shell: Shell, name: str, database: str) -> str:
