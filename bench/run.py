@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import msgspec
+
 from mailstead.model.address import Domain, parse_address
-from mailstead.server.config import Config, Listen, format_toml
+from mailstead.server.config import NOWHERE, Config, format_toml
 from mailstead.server.wiring import open_house
 from mailstead.services.accounts import hash_password
 from mailstead.services.signing import ensure_key
@@ -141,7 +143,14 @@ def our_config(folder: Path, database: str) -> Config:
         hostname="mx.bench.test",
         database=database or f"sqlite://{folder / 'mailstead.db'}",
         data=str(folder),
-        listen=Listen(at(2525), at(2587), at(2465), at(2143), at(2993), ()),
+        listen=msgspec.structs.replace(
+            NOWHERE,
+            smtp=at(2525),
+            submission=at(2587),
+            submissions=at(2465),
+            imap=at(2143),
+            imaps=at(2993),
+        ),
         routes={"sink.test": f"127.0.0.1:{2599 + OFFSET}"},
         loopback_clear_text=True,
     )

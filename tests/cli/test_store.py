@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from mailstead.model.numbers import OrganisationId, TraceId
-from mailstead.server.config import Listen, format_toml, load
+from mailstead.server.config import NOWHERE, format_toml, load
 from mailstead.server.wiring import House, open_house
 from mailstead.services.delivery.plan import render
 from mailstead.storage import accounts, blobs, copying, mailboxes
@@ -24,7 +24,6 @@ from .conftest import Shell
 pytestmark = pytest.mark.postgres
 
 HEADER = b"Subject: Hello\r\n\r\n"
-NOBODY = Listen(**dict.fromkeys(Listen.__struct_fields__, ()))
 
 
 def configured(shell: Shell, name: str, database: str) -> str:
@@ -32,7 +31,7 @@ def configured(shell: Shell, name: str, database: str) -> str:
     folder = shell.folder / name
     folder.mkdir()
     database = database or f"sqlite://{folder}/mailstead.db"
-    changes = {"database": database, "data": str(folder), "listen": NOBODY}
+    changes = {"database": database, "data": str(folder), "listen": NOWHERE}
     path = folder / "mailstead.toml"
     path.write_text(format_toml(msgspec.structs.replace(load(shell.config), **changes)))
     return str(path)

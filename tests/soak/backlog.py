@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mailstead.net.clock import SystemClock
-from mailstead.server.config import Config, Listen, format_toml
+from mailstead.server.config import NOWHERE, Config, format_toml
 from mailstead.services.outbound.turns import Turns
 from mailstead.storage import queue
 from mailstead.storage.claims import claim
@@ -36,7 +36,6 @@ PER_MESSAGE = 10
 SLICE = 50_000  # recipients that are filled in at once
 PRIORITY = 20
 HEADER = b"From: news@example.org\r\nSubject: News\r\n\r\n"
-NOBODY = Listen((), (), (), (), (), (), ())
 START_LIMIT, SETTLED = 60.0, 5.0  # seconds
 
 
@@ -160,7 +159,7 @@ def measure_server(folder: Path, what: str) -> None:
         hostname="mx.soak.test",
         database=f"sqlite://{folder}/mailstead.db",
         data=str(folder),
-        listen=NOBODY,
+        listen=NOWHERE,
     )
     path = folder / "mailstead.toml"
     path.write_text(format_toml(config))

@@ -23,14 +23,13 @@ from nodes import Postgres, Seaweed
 from mailstead.model.address import Domain, parse_address
 from mailstead.model.flags import DELETED, FLAGGED, SEEN
 from mailstead.model.numbers import OrganisationId, TraceId
-from mailstead.server.config import S3, Config, Listen, format_toml, load
+from mailstead.server.config import NOWHERE, S3, Config, format_toml, load
 from mailstead.server.wiring import House, open_house
 from mailstead.services.delivery.plan import render
 from mailstead.storage import accounts, blobs, mailboxes, messages
 from mailstead.storage.plan import Append, Enqueue, Plan, QueuedRecipient
 from mailstead.storage.store import Tx
 
-NOBODY = Listen((), (), (), (), (), (), ())
 BATCH = 100  # messages that come at once
 ACCOUNTS = 100
 PACKED = 0.8  # of the mail; the rest is loose
@@ -48,7 +47,7 @@ def configured(
         database=database,
         blobs=bucket,
         data=str(own),
-        listen=NOBODY,
+        listen=NOWHERE,
         s3=s3 or S3(),
     )
     path = own / "mailstead.toml"

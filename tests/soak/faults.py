@@ -28,9 +28,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from interception import KINDS, Fault, Interceptor, is_possible
 
-from mailstead.server.config import Config, Listen, format_toml
+from mailstead.server.config import NOWHERE, Config, Listen, format_toml
 
 READER, PASSWORD = "alice@soak.test", "long-secret"
 PATIENCE = 20.0  # seconds that a client waits for an answer before the round is a failure
@@ -123,7 +124,7 @@ class Server:
     def listen(self) -> Listen:
         """Two ports, no more."""
         smtp, imap = (f"127.0.0.1:{self.smtp}",), (f"127.0.0.1:{self.imap}",)
-        return Listen(smtp, (), (), imap, (), (), ())
+        return msgspec.structs.replace(NOWHERE, smtp=smtp, imap=imap)
 
     def mailstead(self, *words: str, input: str = "") -> str:
         """What the command says; it has to be done."""

@@ -24,8 +24,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from mailstead.model.address import Domain, parse_address
-from mailstead.server.config import Config, Listen, format_toml
+from mailstead.server.config import NOWHERE, Config, format_toml
 from mailstead.server.wiring import open_house
 from mailstead.services.accounts import hash_password
 from mailstead.storage import accounts
@@ -302,7 +304,9 @@ class Server:
             hostname="mx.soak.test",
             database=f"sqlite://{folder / 'mailstead.db'}",
             workers=2,
-            listen=Listen((f"127.0.0.1:{self.smtp}",), (), (), (f"127.0.0.1:{self.imap}",), (), ()),
+            listen=msgspec.structs.replace(
+                NOWHERE, smtp=(f"127.0.0.1:{self.smtp}",), imap=(f"127.0.0.1:{self.imap}",)
+            ),
             loopback_clear_text=True,
         )
         self.path = folder / "mailstead.toml"

@@ -26,11 +26,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import boto3
+import msgspec
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError, ClientError
 from kills import PASSWORD, Gone, Line, Server, check_store, message
 
-from mailstead.server.config import S3, Config, Listen, format_toml
+from mailstead.server.config import NOWHERE, S3, Config, format_toml
 from mailstead.server.wiring import open_house
 
 ROOT = Path(__file__).parents[2]
@@ -179,7 +180,9 @@ class Node(Server):
             blobs="s3://mail/bodies",
             s3=S3(endpoint=world.seaweed.endpoint, credentials=str(folder / "key")),
             workers=2,
-            listen=Listen((f"127.0.0.1:{port}",), (), (), (f"127.0.0.1:{port + 1}",), (), (), ()),
+            listen=msgspec.structs.replace(
+                NOWHERE, smtp=(f"127.0.0.1:{port}",), imap=(f"127.0.0.1:{port + 1}",)
+            ),
             loopback_clear_text=True,
             relay_from=("127.0.0.0/8",),
             routes={"sink.test": f"127.0.0.1:{world.sink.port}"},

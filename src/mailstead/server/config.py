@@ -33,7 +33,7 @@ class Size(int):
 SUBMISSION_PORT, SUBMISSIONS_PORT = 587, 465
 
 
-class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Addresses with ports, as "0.0.0.0:25" or "[::]:25"; an empty list switches a protocol off."""
 
     smtp: tuple[str, ...] = ("0.0.0.0:25", "[::]:25")
@@ -45,6 +45,9 @@ class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     http: tuple[str, ...] = ("0.0.0.0:80", "[::]:80")
     https: tuple[str, ...] = ()
     operator: tuple[str, ...] = ("127.0.0.1:9325",)
+
+
+NOWHERE = Listen(**dict.fromkeys(Listen.__struct_fields__, ()))
 
 
 class Acme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
