@@ -55,6 +55,31 @@ async def test_each_recipient_has_an_answer(world: SimulatedWorld) -> None:
     assert connected[-1].role == "lmtp"
 
 
+@pytest.mark.rfc("2033 section 4.2")
+async def test_who_became_full_since_rcpt_is_put_off_alone(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice", "bob", "full", "gone"])
+    to = [f"{name}@example.org" for name in ("alice", "full", "gone", "bob")]
+    async with SmtpClient(world.network, house.address, 24, "127.0.0.1") as client:
+        await client.command("LHLO front.example")
+        await client.command(f"MAIL FROM:<{CAROL}>")
+        assert [(await client.command(f"RCPT TO:<{one}>")).code for one in to] == [250] * 4
+        await client.command("DATA")
+        await house.house.store.write(lambda tx: accounts.set_quota(tx, "full@example.org", 1))
+        await house.receive(CAROL, to="full@example.org")
+        await house.house.store.write(lambda tx: accounts.set_active(tx, "gone@example.org", False))
+        client.stream.send(compose(CAROL, to, "Hello", "Hi!\r\n") + b".\r\n")
+        ends = [await client.reply() for _ in to]
+    assert [(one.code, one.enhanced) for one in ends] == [
+        (250, "2.0.0"),
+        (452, "4.2.2"),
+        (550, "5.1.1"),
+        (250, "2.0.0"),
+    ]
+    assert [len(await house.mailbox(one)) for one in to] == [1, 1, 0, 1]
+    refused = [entry for _, entry in house.told if isinstance(entry, Refused)]
+    assert [(one.stage, one.recipient) for one in refused] == [("data", to[1]), ("data", to[2])]
+
+
 async def test_only_hosts_of_ours_are_let_in(world: SimulatedWorld) -> None:
     config = Config(
         hostname="mx.example.org",

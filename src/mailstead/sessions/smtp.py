@@ -172,7 +172,10 @@ class _Session:
                 await self._secure()
             case Xclient():
                 await self._adopt(event)
-            case MessageEnd() | MessageRefused():  # in LMTP a reply for each recipient
+            case MessageEnd() if self.door.role is Role.LMTP:
+                for reply in await self._answer_each():
+                    self._reply(reply)
+            case MessageRefused():  # in LMTP a reply for each recipient
                 reply = await self._answer(event)
                 for _ in range(self.engine.owed):
                     self._reply(reply)
@@ -199,10 +202,22 @@ class _Session:
         try:
             return await self._transaction(event)
         except TemporaryFailure as failure:
-            log.warning("put off a message from %s: %s", self.visit.peer, failure.reason)
             if not isinstance(event, Rcpt):  # others were taken, and may get their mail
                 self.visit.forget()
-            return replies.LOCAL_ERROR
+            return self._put_off(failure)
+
+    async def _answer_each(self) -> list[Reply]:
+        """After the final dot one reply for each recipient (RFC 2033 section 4.2)."""
+        self.idle_commands, owed = 0, self.engine.owed
+        try:
+            return await self.visit.end_each()
+        except TemporaryFailure as failure:
+            self.visit.forget()
+            return [self._put_off(failure)] * owed
+
+    def _put_off(self, failure: TemporaryFailure) -> Reply:
+        log.warning("put off a message from %s: %s", self.visit.peer, failure.reason)
+        return replies.LOCAL_ERROR
 
     async def _transaction(self, event: Event) -> Reply:
         match event:

@@ -223,7 +223,9 @@ def test_codes_speak_where_there_are_no_words(enhanced: str, class_: ReplyClass)
 @pytest.mark.parametrize(
     ("reply", "slow", "many"),
     [
-        (Reply(450, "4.2.1", "The user you contact is receiving mail too quickly"), True, False),
+        (Reply(450, "4.2.1", "The user you contact is receiving mail too quickly"), False, False),
+        (Reply(450, "4.2.1", "Receiving mail too quickly"), True, False),  # whose?
+        (Reply(550, "5.2.122", "Recipient's per hour message receive limit"), False, False),
         (Reply(421, "4.7.0", "Too many concurrent SMTP connections"), True, False),
         (Reply(421, "4.7.28", "unusual rate of unsolicited mail"), True, False),
         (Reply(451, "4.7.500", "Server busy, message rate limit exceeded"), True, False),

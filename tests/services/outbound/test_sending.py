@@ -254,7 +254,7 @@ def test_only_the_recipients_put_off_go_to_the_next_host(tell) -> None:
     "remote",
     [
         lambda: refuser.closed_door(SLOW),
-        lambda: refuser.refuser(reply=Reply(450, "4.2.1", "receiving mail too quickly")),
+        lambda: refuser.refuser(reply=Reply(421, "4.7.28", "unusual rate of mail")),
         lambda: Remote(Script(mail=lambda _: Reply(450, "4.7.1", "you are blocklisted"))),
     ],
 )
@@ -271,6 +271,26 @@ def test_rates_and_blocks_pause_the_lane(tell, remote) -> None:
         await stage.sleep(minutes=30)
         assert first.sessions > 2
         assert second.sessions == 0
+
+    tell(story)
+
+
+def test_the_rate_of_one_mailbox_is_no_reason_to_pause_the_lane(tell) -> None:
+    """What Gmail says of a mailbox that gets too much, from whomever."""
+    busy = Reply(450, "4.2.1", "The user you are trying to contact is receiving mail too quickly")
+
+    async def story(stage) -> None:
+        stage.mx("example.net", ONE)
+        remote = stage.listen("192.0.2.1", refuser.refuser([BOB], busy))
+        trace = await stage.enqueue(BOB)
+        await stage.sleep(minutes=1)
+        await stage.enqueue("carol@example.net")
+        await stage.sleep(seconds=1)
+        assert [one.recipients[0].local_part for one in remote.received] == ["carol"]
+        await stage.sleep(minutes=90)
+        attempts = await stage.attempts(trace)
+        assert {one.kind for one in attempts} == {"rate-limit"}
+        assert len(attempts) == 5  # at once, then after 5, 10, 20 and 40 minutes
 
     tell(story)
 

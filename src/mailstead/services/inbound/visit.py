@@ -202,6 +202,22 @@ class Visit:
         self.body = None  # its memory goes back at once
         self.body_hash = None
 
+    async def end_each(self) -> list[Reply]:
+        """The same with a reply for each recipient: who has no room any more is put off alone."""
+        taken = self.recipients
+        again = await self.site.store.look_up(
+            lambda tx: [self._find(tx, found.address) for found in taken]
+        )
+        self.recipients = []
+        for found, now in zip(taken, again, strict=True):
+            if isinstance(now, Reply):
+                self._refuse("data", now, self.envelope.reverse_path, found.address)
+            else:
+                self.recipients.append(found)
+        kept = await self.end() if self.recipients else None
+        self.forget()
+        return [now if isinstance(now, Reply) else kept or replies.LOCAL_ERROR for now in again]
+
     # ------------------------------------------------------------------ steps
 
     def _has_harvested(self) -> bool:

@@ -44,6 +44,11 @@ class Classified(msgspec.Struct, frozen=True, kw_only=True):
     soft: bool
     advice: str
 
+    @property
+    def about_site(self) -> bool:
+        """Not about one mailbox there: a rate that is no reason to slow down is a mailbox's own."""
+        return self.slow or self.class_ is not ReplyClass.RATE_LIMIT
+
 
 class _Said(msgspec.Struct, frozen=True):
     host: str

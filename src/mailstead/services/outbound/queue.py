@@ -343,7 +343,8 @@ class Outbound:
                 answers[RELAYED] = ""
             elif outcome.host and self._sites.speaks_for(outcome.host, lane):
                 said = classify(outcome.reply, outcome.host)
-                answers.setdefault(said.class_, outcome.reply.text)
+                if said.about_site:
+                    answers.setdefault(said.class_, outcome.reply.text)
                 pauses += [SLOW_PAUSE] if said.slow else []
         for class_, text in answers.items():
             if pause := self._shaping.told(site, class_, now, text):

@@ -65,7 +65,7 @@ def events_of(
         null_path = not loaded.job.outgoing.reverse_path
         age = Age(row.created, row.attempts + 1, null_path, row.delay_notified, row.expires)
         about = _about(outcome)
-        class_ = about.class_ if about else ReplyClass.UNKNOWN
+        class_ = about.class_ if about and about.about_site else ReplyClass.UNKNOWN
         decision = decide(outcome, age, now, spread, class_, lane_wait)
         tried = Tried(row, address, outcome, about, age, decision)
         step = _step(tried, attempt.departure.source)
