@@ -164,7 +164,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     folder, database = pyfuncitem._request.getfixturevalue("tmp_path"), arguments["world"]
 
     async def story() -> None:
-        async with SimulatedWorld(folder, database=database) as simulated:
+        seed = int(os.environ.get("MAILSTEAD_SEED", "1"))  # other ones: script/soak stories
+        async with SimulatedWorld(folder, seed, database) as simulated:
             await pyfuncitem.obj(**{**arguments, "world": simulated})
 
     simulate(story)

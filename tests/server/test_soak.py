@@ -61,3 +61,16 @@ def test_clients_are_served_beside_slow_ones() -> None:
     assert run.returncode == 0, run.stdout + run.stderr
     figures = json.loads(run.stdout)
     assert (figures["connections"], figures["alive"], figures["heard"]) == (360, 360, 200)
+
+
+@pytest.mark.loopback
+@pytest.mark.timeout(120)
+def test_nothing_is_lost_or_told_twice_in_twenty_worlds() -> None:
+    run = subprocess.run(
+        [sys.executable, SOAK / "stories.py", "--seeds", "20", "--replays", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.startswith("20 seeds, 0 replays, 0 failed")

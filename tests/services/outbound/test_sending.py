@@ -829,8 +829,35 @@ def test_a_shutdown_lets_attempts_end(tell) -> None:
         assert len(remote.received) == 1
         rows = await stage.waiting()
         assert len(rows) == 20
-        assert sum(row.claimed for row, _ in rows) == 10  # cut off; the others were given back
-        assert stage.clock.now() - before <= timedelta(seconds=31)
+        assert not any(row.claimed for row, _ in rows)
+        assert sum(row.attempts for row, _ in rows) == 10  # broken off; the others were given back
+        assert stage.clock.now() - before <= timedelta(seconds=11)
+
+    tell(story)
+
+
+@pytest.mark.rfc("5321 section 6.1")
+def test_what_was_taken_before_a_shutdown_is_not_sent_again(tell) -> None:
+    """The first transaction took one recipient, the second is under way."""
+
+    async def story(stage) -> None:
+        stage.mx("example.net", ONE)
+        answers = iter([replies.SENDER_OK])
+        remote = Remote(
+            Script(
+                mail=lambda _: next(answers, Silence()),
+                options=ServerOptions("mx1.example.net", recipients_limit=1),
+            )
+        )
+        stage.listen("192.0.2.1", remote)
+        trace = await stage.enqueue(BOB, "carol@example.net")
+        await stage.sleep(seconds=1)
+        assert len(remote.received) == 1
+        await stage.stop()
+        assert [one.outcome for one in await stage.attempts(trace)] == ["relayed", "deferred"]
+        ((row, _),) = await stage.waiting()
+        assert (row.recipient, row.claimed) == ("carol@example.net", False)
+        assert "stopped" in row.last_reply
 
     tell(story)
 

@@ -9,6 +9,8 @@ Holds: never raises for what peers or the network do; a recipient gets exactly o
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import msgspec
@@ -73,6 +75,39 @@ class Attempt(msgspec.Struct, frozen=True):
     departure: Departure = AS_USUAL
 
 
+class Curfew:
+    """When attempts have to end, all at once; what they settled by then counts."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self._limits: set[asyncio.Timeout] = set()
+
+    @asynccontextmanager
+    async def limit(self) -> AsyncIterator[None]:
+        """TimeoutError after ATTEMPT_LIMIT, or when it is `call`ed."""
+        async with asyncio.timeout(0 if self.over else ATTEMPT_LIMIT.total_seconds()) as limit:
+            self._limits.add(limit)
+            try:
+                yield
+            finally:
+                self._limits.discard(limit)
+
+    def call(self) -> None:
+        """End them now."""
+        self.over = True
+        for limit in self._limits:
+            limit.reschedule(asyncio.get_running_loop().time())
+
+    @property
+    def why(self) -> str:
+        """What an attempt ended for, in our words."""
+        return _STOPPED if self.over else _TOO_LONG
+
+
+_STOPPED = "This server was stopped during the attempt"
+_TOO_LONG = "The attempt took too long and was given up"
+
+
 async def attempt(
     errand: Errand,
     hosts: Lookup[Hosts | Reply],
@@ -80,14 +115,15 @@ async def attempt(
     dialer: Dialer,
     pool: Pool,
     policies: TlsPolicies,
+    curfew: Curfew | None = None,
 ) -> Attempt:
     """Try once; `hosts` is the question where to, asked only if no connection lies ready."""
-    run = _Run(errand, dialer, pool, policies)
+    run, curfew = _Run(errand, dialer, pool, policies), curfew or Curfew()
     try:
-        async with asyncio.timeout(ATTEMPT_LIMIT.total_seconds()):
+        async with curfew.limit():
             await run.go(hosts, resolver)
     except TimeoutError:
-        run.break_off("The attempt took too long and was given up", unknown=True)
+        run.break_off(curfew.why, unknown=True)
     except TemporaryFailure as failure:
         run.break_off(failure.reason, unknown=False)
     finally:

@@ -28,7 +28,7 @@ from mailstead.services import return_path
 from mailstead.services.delivery.plan import LOCAL
 from mailstead.services.delivery.recipients import Catch
 from mailstead.services.metering import NO_METER, Meter
-from mailstead.services.outbound.attempt import Attempt, Errand, attempt
+from mailstead.services.outbound.attempt import Attempt, Curfew, Errand, attempt
 from mailstead.services.outbound.bounce import Bounces, Event, plain_plan, wakes_of
 from mailstead.services.outbound.classify import classify
 from mailstead.services.outbound.connect import Dialer
@@ -61,7 +61,10 @@ URGENT_PAUSE = timedelta(milliseconds=100)  # between looks for the urgent while
 SLOW_PAUSE = timedelta(minutes=5)  # at least, for a site that said we are too fast, or blocked
 TROUBLE_PAUSE = timedelta(seconds=10)  # while the store cannot be used
 RECORD_TRIES = 60  # to write down an outcome, that long apart
-GRACE = timedelta(seconds=30)  # for running attempts, when the service ends
+# For running attempts, when the service ends; a worker that takes 40 s to end is killed
+# (server.supervisor), and sessions may have taken 20 of them (server.lifecycle).
+GRACE = timedelta(seconds=10)
+LAST_GRACE = timedelta(seconds=5)  # to write down what came of those that had to be broken off
 
 T = TypeVar("T")
 
@@ -114,6 +117,7 @@ class Outbound:
         self._wake = asyncio.Event()
         self._held: set[QueueId] = set()  # rows whose lease is ours
         self._tasks: set[asyncio.Task[None]] = set()
+        self._curfew = Curfew()
         self._full = self._ended = False
         self._look_at: datetime | None = world.clock.now()  # when something may be there to claim
         self._looked = world.clock.now()
@@ -385,7 +389,13 @@ class Outbound:
         )
         try:
             return await attempt(
-                errand, departing.hosts, world.resolver, self._dialer, self._pool, self._policies
+                errand,
+                departing.hosts,
+                world.resolver,
+                self._dialer,
+                self._pool,
+                self._policies,
+                self._curfew,
             )
         except BaseException:
             self._sources.arrived(departure)
@@ -482,8 +492,10 @@ class Outbound:
         with suppress(TemporaryFailure):  # then they are due when their lease ends
             for ids in _slices(left):
                 await self._store.write(lambda tx, ids=ids: queue.give_back(tx, ids))  # type: ignore[misc]
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=GRACE.total_seconds())
+        for grace in (GRACE, LAST_GRACE):
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=grace.total_seconds())
+            self._curfew.call()  # what was taken already must not be sent again
         await self._pool.close()
         await self._policies.close()
 
