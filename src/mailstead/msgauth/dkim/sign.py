@@ -56,7 +56,18 @@ def sign(header: bytes, body_hash: bytes, key: SigningKey, now: datetime) -> byt
     chosen = choose_fields(header)
     unsigned = _compose(key, [name for name, _ in chosen], body_hash, now)
     data = signed_data([raw for _, raw in chosen], unsigned, Form.RELAXED)
-    return b"%s%s\r\n" % (unsigned, _fold(base64.b64encode(sign_data(data, load(key.pem)))))
+    return complete(unsigned, data, key)
+
+
+def complete(unsigned: bytes, data: bytes, key: SigningKey) -> bytes:
+    """The field, which ends with an empty b=, with the signature of the data in it."""
+    value = base64.b64encode(sign_data(data, load(key.pem)))
+    return b"%s%s\r\n" % (unsigned, _fold(value))
+
+
+def algorithm(key: SigningKey) -> str:
+    """What a= says of this key."""
+    return "rsa-sha256" if isinstance(load(key.pem), RSAPrivateKey) else "ed25519-sha256"
 
 
 def choose_fields(header: bytes) -> list[tuple[str, bytes]]:
@@ -93,18 +104,17 @@ def sign_data(data: bytes, key: PrivateKey) -> bytes:
 
 def _compose(key: SigningKey, names: list[str], body_hash: bytes, now: datetime) -> bytes:
     """The field up to the value of b=, which is its last tag (RFC 6376 section 3.5)."""
-    algorithm = "rsa" if isinstance(load(key.pem), RSAPrivateKey) else "ed25519"
     lines = (
-        f"DKIM-Signature: v=1; a={algorithm}-sha256; c=relaxed/relaxed; t={int(now.timestamp())};",
+        f"DKIM-Signature: v=1; a={algorithm(key)}; c=relaxed/relaxed; t={int(now.timestamp())};",
         f"\td={key.domain}; s={key.selector};",
         f"\tbh={base64.b64encode(body_hash).decode()};",
-        f"\th={_fold_names(names)};",
+        f"\th={fold_names(names)};",
         "\tb=",
     )
     return "\r\n".join(lines).encode("ascii")
 
 
-def _fold_names(names: list[str]) -> str:
+def fold_names(names: list[str]) -> str:
     """The names between colons, on as many lines as they need."""
     lines = [""]
     for name in names:

@@ -16,9 +16,8 @@ from mailstead.message import header as fields
 from mailstead.model.address import Domain, parse_domain
 from mailstead.model.dns import Question
 from mailstead.msgauth.dkim.bodyhash import Cover
-from mailstead.msgauth.dkim.canonical import Form
+from mailstead.msgauth.dkim.canonical import Form, canonical_field, relaxed_field
 from mailstead.msgauth.dkim.failure import Cause, Failure
-from mailstead.msgauth.dkim.sign import signed_data
 from mailstead.msgauth.dkim.tags import (
     need,
     parse_base64,
@@ -35,7 +34,6 @@ TIME_DIGITS = 12  # of t= and x=
 ALGORITHMS = ("rsa-sha256", "ed25519-sha256")
 
 _FIELD_NAME = re.compile(r"[!-9<-~]+")  # and no semicolon
-Fields = Mapping[str, Sequence[bytes]]  # whole fields by their lower-case name, from the top
 
 
 class Kind(enum.StrEnum):
@@ -43,6 +41,31 @@ class Kind(enum.StrEnum):
 
     DKIM = "dkim-signature"
     ARC = "arc-message-signature"
+
+
+class Fields:
+    """The fields of a header by name; each is brought into the relaxed form once, if ever."""
+
+    __slots__ = ("_named", "_relaxed")
+
+    def __init__(self, header: bytes) -> None:
+        self._named: dict[str, list[bytes]] = {}
+        self._relaxed: dict[bytes, bytes] = {}
+        for field in fields.fields(header):
+            self._named.setdefault(field.name.lower(), []).append(field.raw)
+
+    def named(self, name: str) -> Sequence[bytes]:
+        """All of this name, in lower case, from the top."""
+        return self._named.get(name, ())
+
+    def canonical(self, raw: bytes, form: Form) -> bytes:
+        """One of them in this form."""
+        if form is Form.SIMPLE:
+            return raw
+        found = self._relaxed.get(raw)
+        if found is None:
+            found = self._relaxed[raw] = relaxed_field(raw)
+        return found
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -87,17 +110,9 @@ def key_question(selector: str, domain: str) -> Question:
 
 def signatures(header: bytes) -> list[Signature | Unusable]:
     """The message's DKIM signatures, from the top; those beyond the limit are passed over."""
-    found = group(header)
-    raws = found.get(Kind.DKIM, ())
-    return [parse_signature(raw, found, Kind.DKIM) for raw in raws[:SIGNATURES_LIMIT]]
-
-
-def group(header: bytes) -> dict[str, list[bytes]]:
-    """All fields by name."""
-    found: dict[str, list[bytes]] = {}
-    for field in fields.fields(header):
-        found.setdefault(field.name.lower(), []).append(field.raw)
-    return found
+    there = Fields(header)
+    raws = there.named(Kind.DKIM)
+    return [parse_signature(raw, there, Kind.DKIM) for raw in raws[:SIGNATURES_LIMIT]]
 
 
 def parse_signature(raw: bytes, there: Fields, kind: Kind) -> Signature | Unusable:
@@ -130,7 +145,7 @@ def _unsupported(tags: Mapping[str, str], kind: Kind, there: Fields) -> Unusable
     # Two From fields are forbidden (RFC 5322 section 3.6); whoever added one hopes that people
     # see it and the signature does not (RFC 6376 section 8.15).
     names = [name.lower() for name in parse_list(need(tags, "h"))]
-    if len(there.get("from", ())) > names.count("from") > 0:
+    if len(there.named("from")) > names.count("from") > 0:
         return _unusable(tags, Cause.FROM, "it does not cover all From fields of the message")
     return None
 
@@ -154,7 +169,7 @@ def _signature(raw: bytes, tags: Mapping[str, str], there: Fields, kind: Kind) -
         algorithm=tags["a"],
         form=form,
         names=names,
-        header_hash=hash_header(raw, chosen(there, names, raw), form),
+        header_hash=_hash_header(raw, names, there, form),
         cover=cover,
         body_hash=body_hash,
         value=parse_base64(need(tags, "b"), "b"),
@@ -209,7 +224,7 @@ def _identity(tags: Mapping[str, str], domain: Domain) -> str:
     return f"{local_part}@{own}"
 
 
-def chosen(there: Fields, names: Sequence[str], own: bytes) -> Iterator[bytes]:
+def _chosen(there: Fields, names: Sequence[str], own: bytes) -> Iterator[bytes]:
     """The fields that h= means: of one name the lowest first (RFC 6376 section 5.4.2).
 
     Its own field is none of them (section 3.5).
@@ -217,15 +232,23 @@ def chosen(there: Fields, names: Sequence[str], own: bytes) -> Iterator[bytes]:
     left: dict[str, list[bytes]] = {}
     for name in names:
         if name not in left:
-            left[name] = list(there.get(name, ()))
+            left[name] = list(there.named(name))
             if own in left[name]:
                 left[name].remove(own)
         if left[name]:
             yield left[name].pop()
 
 
-def hash_header(own: bytes, raws: Iterator[bytes] | Sequence[bytes], form: Form) -> bytes:
+def _hash_header(own: bytes, names: Sequence[str], there: Fields, form: Form) -> bytes:
     """The hash that is signed: of these fields, then of its own with b= empty (section 3.7)."""
+    hashed = hashlib.sha256()
+    for raw in _chosen(there, names, own):
+        hashed.update(there.canonical(raw, form))
+    hashed.update(unsigned(own, form))
+    return hashed.digest()
+
+
+def unsigned(own: bytes, form: Form) -> bytes:
+    """A signature's own part of what it covers: with an empty b= and no line end."""
     name, colon, value = own.partition(b":")
-    unsigned = name + colon + without(value, b"b")
-    return hashlib.sha256(signed_data(raws, unsigned, form)).digest()
+    return canonical_field(name + colon + without(value, b"b"), form).removesuffix(b"\r\n")
