@@ -295,6 +295,39 @@ def test_redirect(record: str, expected: Spf) -> None:
     )
 
 
+@pytest.mark.rfc("7208 section 7.3")
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("x.example.net", "b.example.com", "example.com"), "example.com"),
+        (("x.example.net", "b.example.com"), "b.example.com"),
+        (("x.example.net", "badexample.com"), "x.example.net"),
+        (("lie.example.com", "x.example.net"), "x.example.net"),
+        (("lie.example.com",), "unknown"),
+        ((), "unknown"),
+    ],
+)
+def test_the_validated_name(names: tuple[str, ...], expected: str) -> None:
+    zone: Zone = {("A", name): "192.0.2.1" for name in names if name != "lie.example.com"}
+    zone[("PTR", "1.2.0.192.in-addr.arpa")] = names
+    zone[("A", f"{expected}.is.example")] = "127.0.0.2"
+    assert check("192.0.2.1", "v=spf1 exists:%{p}.is.example -all", zone).result is Spf.PASS
+
+
+@pytest.mark.rfc("7208 section 4.6.4")
+def test_the_name_of_the_client_is_one_more_look_up() -> None:
+    zone: Zone = {("A", "unknown.is.example"): "127.0.0.2"}
+    record = "v=spf1 ~exists:%{p}.is.example"
+    assert check("192.0.2.1", record, zone).lookups == 2
+
+
+@pytest.mark.rfc("7208 section 4.6.4")
+def test_mx_hosts_without_an_address_of_the_clients_kind_are_no_void_look_ups() -> None:
+    zone: Zone = {("MX", "example.com"): tuple(f"{n} mx{n}.example.com" for n in range(5))}
+    zone |= {("A", f"mx{n}.example.com"): "192.0.2.1" for n in range(5)}
+    assert check("2001:db8::1", "v=spf1 mx ~all", zone).result is Spf.SOFTFAIL
+
+
 EXPLAINED = "v=spf1 -all exp=why.%{d}"
 
 

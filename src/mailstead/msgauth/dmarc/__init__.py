@@ -1,0 +1,1 @@
+"""DMARC: whether the author's domain stands behind a message, and what it asks for (RFC 9989)."""
