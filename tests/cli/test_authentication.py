@@ -70,6 +70,11 @@ def test_spf_wants_an_address(mailstead: Shell) -> None:
     assert (ran.code, "is no IP address" in ran.err) == (2, True)
 
 
+def test_spf_of_the_null_path_wants_a_helo(mailstead: Shell) -> None:
+    ran = mailstead("check", "spf", "192.0.2.25", "<>")
+    assert (ran.code, "--helo" in ran.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -94,6 +94,8 @@ def spf(ip: str, sender: str, helo: str, as_json: bool) -> None:
     judged by --helo), or just a domain.
     """
     path = sender.strip("<>")
+    if not path and not helo:
+        raise click.UsageError("the null reverse-path is judged by --helo: give it too")
     if path and "@" not in path:
         path = f"postmaster@{path}"
     found = operate(lambda house: _check_spf(house, ip, path, helo or path.rpartition("@")[2]))
