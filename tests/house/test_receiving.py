@@ -14,9 +14,12 @@ async def test_a_message_comes_in(world: SimulatedWorld) -> None:
     assert filed.subject == "First"
     assert filed.body == b"Hi!\r\n"
     assert filed.header.startswith(
-        b"Return-Path: <bob@example.net>\r\nDelivered-To: alice@example.org\r\nReceived: from "
-        b"client.example ([192.0.2.200])\r\n\tby mx.example.org with ESMTP id "
+        b"Return-Path: <bob@example.net>\r\nDelivered-To: alice@example.org\r\n"
+        b"Authentication-Results: mx.example.org;"
     )
+    assert (
+        b"\r\nReceived: from client.example ([192.0.2.200])\r\n\tby mx.example.org with ESMTP id "
+    ) in filed.header
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from mailstead.model.entries import (
     Accepted,
     AnyEntry,
     Attempted,
+    Authenticated,
     CameBack,
     Changed,
     Completed,
@@ -263,6 +264,32 @@ SENTENCES: list[tuple[AnyEntry, Line]] = [
         Line(AT, f"{BOB} complained of the message, says fbl.example.net.", ("abuse",)),
     ),
     (
+        Authenticated(
+            at=AT,
+            spf="fail",
+            spf_domain="example.net",
+            dkim=("example.net fail: the body was changed",),
+            dmarc="fail",
+            domain="example.net",
+            policy="quarantine",
+            action="junk",
+            reason="DMARC fails, and example.net asks for quarantine",
+        ),
+        Line(
+            AT,
+            "The message goes to Junk: DMARC fails, and example.net asks for quarantine.",
+            (
+                "SPF fail (example.net)",
+                "DKIM example.net fail: the body was changed",
+                "DMARC fail (example.net, policy quarantine)",
+            ),
+        ),
+    ),
+    (
+        Authenticated(at=AT, spf="none", spf_domain="x.example", dkim=(), dmarc=""),
+        Line(AT, "The message is taken for what it says it is.", ("SPF none (x.example)",)),
+    ),
+    (
         Incident(
             at=AT,
             state="opened",
@@ -401,6 +428,7 @@ async def test_the_story_of_a_message_that_came_in(world: SimulatedWorld) -> Non
     assert story is not None
     starts = [
         "Another server connected from 192.0.2.",
+        "The message is taken for what it says it is.",
         "The message was accepted",
         "sales@example.org is an alias",
         "Delivered to sales@example.org",

@@ -45,6 +45,19 @@ class Refused(Entry, frozen=True, tag="refused"):
     reverse_path: str = ""
 
 
+class Authenticated(Entry, frozen=True, tag="authenticated"):
+    """What was found of who sent a message that came in, and what followed."""
+
+    spf: str  # "pass", "fail", ... (RFC 7208 section 2.6)
+    spf_domain: str
+    dkim: tuple[str, ...]  # "example.net pass", "example.com fail: the body was changed ..."
+    dmarc: str  # "pass", "fail", "none", ...; empty: there is no From to ask about
+    domain: str = ""  # of From
+    policy: str = ""  # that it asks for
+    action: str = "inbox"  # "inbox", "junk", "refuse"
+    reason: str = ""
+
+
 class Resolved(Entry, frozen=True, tag="resolved"):
     """Where a recipient leads, and by which rule."""
 
@@ -193,6 +206,7 @@ AnyEntry = (
     Connected
     | Accepted
     | Refused
+    | Authenticated
     | Resolved
     | Completed
     | Delivered

@@ -15,6 +15,7 @@ from mailstead.model.entries import (
     Accepted,
     AnyEntry,
     Attempted,
+    Authenticated,
     CameBack,
     Changed,
     Completed,
@@ -80,6 +81,8 @@ def explain_entry(entry: AnyEntry) -> Line:
             return _of_mailbox(entry)
         case Queued() | Attempted() | Departed() | Suppressed() | Notified() | Changed():
             return _of_queue(entry)
+        case Authenticated():
+            return _authenticated(entry)
         case CameBack():
             return _came_back(entry)
         case Incident():
@@ -351,6 +354,23 @@ def _came_back(entry: CameBack) -> Line:
     about = (f"about: {entry.kind}",) if entry.kind else ()
     said = (entry.said,) if entry.said else ()
     return Line(entry.at, text, (*said, *about), advice(entry.kind, entry.rule))
+
+
+_ACTIONS = {
+    "inbox": "The message is taken for what it says it is",
+    "junk": "The message goes to Junk",
+    "refuse": "The message was refused",
+}
+
+
+def _authenticated(entry: Authenticated) -> Line:
+    text = _ACTIONS.get(entry.action, entry.action)
+    text += f": {entry.reason}." if entry.reason else "."
+    facts = [f"SPF {entry.spf} ({entry.spf_domain})", *(f"DKIM {one}" for one in entry.dkim)]
+    if entry.dmarc:
+        policy = f", policy {entry.policy}" if entry.policy else ""
+        facts.append(f"DMARC {entry.dmarc} ({entry.domain}{policy})")
+    return Line(entry.at, text, tuple(facts))
 
 
 def _incident(entry: Incident) -> Line:

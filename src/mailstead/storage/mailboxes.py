@@ -22,6 +22,16 @@ MAILBOXES_LIMIT = 10_000  # in one account
 SUBSCRIPTIONS_LIMIT = 20_000
 
 
+def find_special(tx: Tx, account: AccountId, use: SpecialUse) -> MailboxId | None:
+    """The account's mailbox of that use; None if it has none (any more)."""
+    number: MailboxId | None = tx.value(
+        "SELECT min(id) FROM mailbox WHERE account = :account AND special_use = :use",
+        account=account,
+        use=use.value,
+    )
+    return number
+
+
 def list_all(tx: Tx, account: AccountId) -> list[Mailbox]:
     """Every mailbox of the account, by name."""
     rows = tx.rows(

@@ -57,6 +57,8 @@ class Message(msgspec.Struct, frozen=True):
     tls: TlsWish = TlsWish.USUAL
     release: Release | None = None
     stream: InStream = NO_STREAM
+    genuine: bool = False  # its sender is who it says: they may be told of a forward's failure
+    junk: bool = False
 
     @property
     def size(self) -> int:
@@ -130,6 +132,7 @@ def _file(message: Message, recipients: list[Found], now: datetime) -> list[Step
             rendered=rendered,
             internal_date=now,
             recipient=str(address),
+            keywords="$Junk" if message.junk else "",
         )
         for account, address in reversed(targets.values())
     ]
@@ -174,9 +177,12 @@ def _enqueue(message: Message, recipients: list[Found], now: datetime, key: byte
 
 
 def _is_told(message: Message, found: Found) -> bool:
-    """Whether the sender gets DSNs; who sends in a stream has the journal, or asks for them."""
+    """Whether the sender gets DSNs; who sends in a stream has the journal, or asks for them.
+
+    A stranger's forged sender would be told of what they never sent (backscatter).
+    """
     if found.passed_on:
-        return False
+        return message.genuine
     return not message.stream.name or bool(found.wish.notify)
 
 

@@ -5,19 +5,20 @@ Holds: an expansion ends, whatever the aliases say: each address is followed onc
 levels deep, to at most TARGETS_LIMIT targets.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from mailstead.model.address import Address, Domain, parse_address
 from mailstead.model.envelope import NO_WISH, Wish
+from mailstead.model.mailbox import SpecialUse
 from mailstead.model.numbers import OrganisationId
 from mailstead.model.reply import Reply
 from mailstead.protocol.smtp import replies
 from mailstead.services import return_path
 from mailstead.services.delivery import srs
 from mailstead.services.return_path import PURPOSE, Home
-from mailstead.storage import accounts, relays, secrets
+from mailstead.storage import accounts, mailboxes, relays, secrets
 from mailstead.storage.accounts import Elsewhere, ToAccount, ToNobody, ToTargets
 from mailstead.storage.store import Tx
 
@@ -131,6 +132,19 @@ def _postmaster(tx: Tx, address: Address) -> accounts.Destination:
     """The only address without a domain (RFC 5321 section 4.5.1)."""
     found = accounts.find_postmaster(tx) if address.local_part.lower() == "postmaster" else None
     return found or accounts.ToNobody()
+
+
+def into_junk(tx: Tx, found: Sequence[Found]) -> list[Found]:
+    """The same recipients, with the Junk mailbox of each account in the place of the inbox."""
+    return [
+        msgspec.structs.replace(one, accounts=tuple(_junk_of(tx, to) for to in one.accounts))
+        for one in found
+    ]
+
+
+def _junk_of(tx: Tx, to: ToAccount) -> ToAccount:
+    junk = mailboxes.find_special(tx, to.account, SpecialUse.JUNK)
+    return to if junk is None else msgspec.structs.replace(to, inbox=junk)
 
 
 def leave(address: Address, organisation: OrganisationId, rule: str = "elsewhere") -> Found:

@@ -9,6 +9,7 @@ Holds: a 2xx to the end of a message means that it is on disk (RFC 5321 section 
 
 import enum
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from mailstead.model.errors import Refusal, TemporaryFailure
 from mailstead.model.numbers import OrganisationId
 from mailstead.model.reply import Reply
 from mailstead.model.world import Endpoint, World
+from mailstead.msgauth import authres
 from mailstead.msgauth.dkim.canonical import BodyHash
 from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.events import Helo, Mail
@@ -38,10 +40,19 @@ from mailstead.services.delivery.recipients import Catch, Found, NotHere
 from mailstead.services.delivery.relaying import UNKNOWN, Relays
 from mailstead.services.doorkeeper import Doorkeeper
 from mailstead.services.inbound import returned
+from mailstead.services.inbound.authentication import Authentication, Judged
+from mailstead.services.inbound.evidence import Client
+from mailstead.services.inbound.policy import Action
 from mailstead.services.inbound.returned import CameHome
 from mailstead.services.inbound.trace import Hop, goes_in_circles, received, with_protocol
 from mailstead.services.leaving import Leaving
-from mailstead.services.limits import UNKNOWN_LIMIT, UNKNOWN_RATE, unit_of
+from mailstead.services.limits import (
+    LOOPBACK,
+    UNKNOWN_LIMIT,
+    UNKNOWN_RATE,
+    is_within,
+    unit_of,
+)
 from mailstead.services.metering import NO_METER, Meter
 from mailstead.services.return_path import ReturnPaths
 from mailstead.services.signing import Signing
@@ -56,6 +67,9 @@ _NO_ENVELOPE = Mail(None)
 log = logging.getLogger("mailstead.inbound")
 
 FUTURE_RELEASE_LIMIT = timedelta(days=90)  # RFC 4865: how far ahead a message may be submitted
+NOT_FORWARDED = Reply(
+    550, "5.7.1", "The message may be forged, and would be forwarded, which we do not do"
+)
 RECIPIENTS_LIMIT = 200  # of one message; RFC 5321 section 4.5.3.1.8 asks for at least 100
 
 
@@ -95,6 +109,7 @@ class Visit:
         self.login: Login | None = None
         self.failure: TemporaryFailure | None = None  # of the spool, told at the message's end
         self.body: Gathering | None = None  # from the end of the header on
+        self.authentication: Authentication | None = None
         self.body_hash: BodyHash | None = None
         self.helo_event: Helo | None = None
         self.relays = role is Role.MX and site.doorkeeper.may_relay(peer.address)
@@ -152,6 +167,10 @@ class Visit:
         self.body = Gathering(self.site.spool, self.site.budget)
         if self.login is not None or self.relays:  # it may be signed
             self.body_hash = BodyHash()
+        elif self.role is Role.MX and not is_within(self.peer.address, LOOPBACK):
+            helo = self.helo_event.name if self.helo_event else ""
+            path = str(self.envelope.reverse_path or "")
+            self.authentication = Authentication(header, Client(self.peer.address, helo, path))
 
     def chunk(self, data: bytes) -> None:
         """A piece of the body; where it cannot be kept, the message is put off at its end."""
@@ -163,6 +182,8 @@ class Visit:
             self.failure = failure
         if self.body_hash is not None:
             self.body_hash.add(data)
+        if self.authentication is not None:
+            self.authentication.add(data)
 
     async def end(self) -> Reply:
         """Keep the message for each recipient, or refuse it."""
@@ -172,7 +193,13 @@ class Visit:
         stream = await self._check_header(story)
         if isinstance(stream, Reply):
             return self._refuse("data", stream, self.envelope.reverse_path)
-        message = self._message(self._stamp() + await self._complete(story), stream)
+        judged = await self._judge(story)
+        if judged and (no := self._unwanted(judged)):
+            return self._refuse("data", no, self.envelope.reverse_path, story=story)
+        header = self._stamp() + await self._complete(story)
+        if judged:
+            header = judged.field + authres.remove_own(header, self.site.hostname)
+        message = self._message(header, stream, judged)
         home = await self._come_home(message)
         plan = compose_plan(message, home.recipients, story, self._now(), await self._key())
         plan = msgspec.structs.replace(
@@ -201,6 +228,7 @@ class Visit:
         self.failure = None
         self.body = None  # its memory goes back at once
         self.body_hash = None
+        self.authentication = None
 
     async def end_each(self) -> list[Reply]:
         """The same with a reply for each recipient: who has no room any more is put off alone."""
@@ -219,6 +247,26 @@ class Visit:
         return [now if isinstance(now, Reply) else kept or replies.LOCAL_ERROR for now in again]
 
     # ------------------------------------------------------------------ steps
+
+    async def _judge(self, story: list[AnyEntry]) -> Judged | None:
+        """What is known of who sent it, and what follows; None for mail that is not judged."""
+        if self.authentication is None:
+            return None
+        store, resolver = self.site.store, self.site.world.resolver
+        judged = await self.authentication.finish(store, resolver, self.site.hostname, self._now())
+        story.append(judged.entry)
+        if judged.verdict.action is Action.JUNK:
+            found = self.recipients
+            self.recipients = await store.read(lambda tx: recipients.into_junk(tx, found))
+        return judged
+
+    def _unwanted(self, judged: Judged) -> Reply | None:
+        """What is refused, and what is junk and would have to be forwarded."""
+        if judged.verdict.action is Action.JUNK and any(
+            found.forwarded and found.elsewhere for found in self.recipients
+        ):
+            return NOT_FORWARDED
+        return judged.verdict.reply
 
     def _has_harvested(self) -> bool:
         """Too many recipients that do not exist: whether the next one does is not told."""
@@ -379,7 +427,7 @@ class Visit:
             )
         )
 
-    def _message(self, header: bytes, stream: InStream) -> Message:
+    def _message(self, header: bytes, stream: InStream, judged: Judged | None) -> Message:
         return Message(
             trace=self.trace,
             reverse_path=self.envelope.reverse_path,
@@ -394,6 +442,8 @@ class Visit:
             tls=submission.tls_wish(header, self.envelope.require_tls),
             release=self.envelope.release,
             stream=stream,
+            genuine=judged is not None and judged.genuine,
+            junk=judged is not None and judged.verdict.action is Action.JUNK,
         )
 
     def _story(self) -> list[AnyEntry]:
@@ -415,9 +465,11 @@ class Visit:
         reply: Reply,
         reverse_path: Address | None,
         recipient: Address | None = None,
+        story: Sequence[AnyEntry] = (),
     ) -> Reply:
         refused = self._refused(stage, reply, recipient, reverse_path)
-        row = JournalRow(self.trace, OrganisationId(0), (*self._story(), refused), arrival=True)
+        entries = (*(story or self._story()), refused)
+        row = JournalRow(self.trace, OrganisationId(0), entries, arrival=True)
         self.site.store.note(row)
         return reply
 

@@ -188,7 +188,8 @@ def _find(tx: Tx, sender: Address, outgoing: Outgoing, catch: Catch | None) -> F
     if isinstance(destination, ToAccount):
         here = (destination,)
         return Found(sender, destination.rule, destination.organisation, accounts=here)
-    found = recipients.find(tx, sender, catch)
+    # A forward's return path (SRS) leads back to who sent it.
+    found = recipients.find(tx, sender, catch, bounce=True)
     if isinstance(found, NotHere):
         return recipients.leave(sender, outgoing.organisation)
     return found if isinstance(found, Found) else None

@@ -12,6 +12,7 @@ from mailstead.message.dsn import Action, ReportedRecipient
 from mailstead.model.address import Address
 from mailstead.model.entries import AnyEntry, Attempted, Suppressed
 from mailstead.model.world import Random
+from mailstead.services.delivery import srs
 from mailstead.services.delivery.success import original_recipient
 from mailstead.services.outbound.attempt import Attempt
 from mailstead.services.outbound.bounce import Event, group, reported
@@ -94,7 +95,7 @@ def _step(tried: Tried, source: str) -> Step:
 def _suppression(tried: Tried, outgoing: Outgoing, now: datetime) -> tuple[Step, AnyEntry] | None:
     """What a refusal for good says about the address; of forwards and DSNs nothing follows."""
     outcome, verdict = tried.outcome, tried.about
-    ours = outgoing.reverse_path and (outgoing.notify or outgoing.stream)
+    ours = outgoing.reverse_path and (outgoing.notify or outgoing.stream) and not _forward(outgoing)
     if not isinstance(outcome, Failed) or not ours:
         return None
     if verdict is None or verdict.suppress is SuppressRule.NEVER:
@@ -104,6 +105,11 @@ def _suppression(tried: Tried, outgoing: Outgoing, now: datetime) -> tuple[Step,
     reason = "suspect" if twice else "gone"
     entry = Suppressed(at=now, recipient=tried.row.recipient, reason=reason, evidence=evidence)
     return Suppress(tried.row.recipient, evidence, twice), entry
+
+
+def _forward(outgoing: Outgoing) -> bool:
+    """An alias of ours passes it on: it says nothing about whom our people write to."""
+    return srs.is_rewritten(outgoing.reverse_path) and outgoing.account is None
 
 
 def _entry(tried: Tried, attempt: Attempt, now: datetime) -> AnyEntry:
