@@ -13,6 +13,7 @@ from mailstead.cli.outgoing import outgoing
 from mailstead.cli.printing import for_operators, show
 from mailstead.cli.provider import provider
 from mailstead.cli.returned import bounce, reply
+from mailstead.cli.signed import arc, dkim
 from mailstead.model.address import parse_address
 from mailstead.server.certificates import context_from_files
 from mailstead.server.config import Config, ConfigError, load
@@ -50,6 +51,8 @@ check.add_command(health)
 check.add_command(reply)
 check.add_command(bounce)
 check.add_command(provider)
+check.add_command(dkim)
+check.add_command(arc)
 
 
 @check.command("config")
