@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from mailstead.cli.authentication import dmarc, spf
 from mailstead.cli.health import health
 from mailstead.cli.outgoing import outgoing
 from mailstead.cli.printing import for_operators, show
@@ -51,6 +52,8 @@ check.add_command(health)
 check.add_command(reply)
 check.add_command(bounce)
 check.add_command(provider)
+check.add_command(spf)
+check.add_command(dmarc)
 check.add_command(dkim)
 check.add_command(arc)
 
