@@ -5,6 +5,7 @@ from mailstead.model.reply import Reply
 from mailstead.protocol.smtp import replies
 from mailstead.storage import accounts, incidents, suppression
 from mailstead.testing.cast.remote import Remote, Script
+from mailstead.testing.cast.sink import sink
 from mailstead.testing.house import SimulatedHouse, SimulatedWorld
 
 ALICE = "alice@example.org"
@@ -42,6 +43,22 @@ async def test_a_block_opens_an_incident(world: SimulatedWorld) -> None:
         lambda tx: suppression.page(tx, accounts.first_organisation(tx) or 0)  # type: ignore[arg-type]
     )
     assert page == []
+
+
+async def test_t9_that_site_is_left_alone_for_a_while_and_no_other(world: SimulatedWorld) -> None:
+    house, _ = await start(world)
+    other = sink()
+    world.zone["A", "example.com"] = "198.51.100.2"
+    world.network.listen("198.51.100.2", 25, other.serve)
+    await send(house, 1)
+    asked = len(world.network.dials)
+    assert (await house.submit(ALICE, to="dora@example.net")).ok  # nobody there is to blame
+    assert (await house.submit(ALICE, to="dora@example.com")).ok
+    await world.sleep(minutes=8)
+    assert [dial.address for dial in world.network.dials[asked:]].count("198.51.100.1") == 0
+    assert len(other.received) == 1
+    await world.sleep(minutes=10)
+    assert [dial.address for dial in world.network.dials[asked:]].count("198.51.100.1") == 1
 
 
 async def test_one_incident_for_all_that_is_refused(world: SimulatedWorld) -> None:

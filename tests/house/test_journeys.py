@@ -11,6 +11,7 @@ from mailstead.model.dns import Status
 from mailstead.model.entries import Attempted, Notified
 from mailstead.services.explain import explain
 from mailstead.storage import journal
+from mailstead.testing.cast.broken import silent, without_tls
 from mailstead.testing.cast.greylister import greylister
 from mailstead.testing.cast.refuser import closed_door, refuser
 from mailstead.testing.cast.sink import sink
@@ -85,23 +86,39 @@ async def test_t2_a_dead_mx_is_passed_over_and_equal_ones_share(world: Simulated
     assert "refused" in told.lower()
 
 
-@pytest.mark.parametrize("character", ["421", "silent", "550"])
+@pytest.mark.parametrize(
+    ("character", "reached"),
+    [
+        ("421", "greeting"),
+        ("dark", "connect"),
+        ("no banner", "greeting"),
+        ("broken TLS", "starttls"),
+        ("550", "rcpt"),
+    ],
+)
 async def test_t3_what_falls_through_and_what_is_final(
-    world: SimulatedWorld, character: str
+    world: SimulatedWorld, character: str, reached: str
 ) -> None:
     house = await world.house("example.org", accounts=["alice"])
     world.zone["MX", "example.net"] = ["10 first.example.net", "20 second.example.net"]
     world.zone["A", "first.example.net"] = "198.51.100.1"
     world.zone["A", "second.example.net"] = "198.51.100.2"
-    first = {"421": closed_door(), "silent": None, "550": refuser([BOB])}[character]
-    if first is None:
+    first = {
+        "421": closed_door(),
+        "dark": sink(),
+        "no banner": silent(),
+        "broken TLS": without_tls(),
+        "550": refuser([BOB]),
+    }[character]
+    world.network.listen("198.51.100.1", 25, first.serve)
+    if character == "dark":
         world.network.dark.add("198.51.100.1")
-    else:
-        world.network.listen("198.51.100.1", 25, first.serve)
     second = sink()
     world.network.listen("198.51.100.2", 25, second.serve)
     await house.submit(ALICE, to=BOB)
     await world.sleep(minutes=10)
+    (tried,) = await attempts(house)  # all of it in one
+    assert tried.hosts[0].reached == reached
     if character == "550":
         assert second.sessions == 0
         assert "5.1.1" in (await house.newest(ALICE)).text

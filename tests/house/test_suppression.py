@@ -61,8 +61,13 @@ BLOCKED = Reply(550, "5.7.1", "Service unavailable; client host blocked using ze
 
 @pytest.mark.parametrize(
     ("reply", "kind", "code"),
-    [(GONE, "recipient-gone", 550), (FULL, "mailbox-full", 250), (BLOCKED, "reputation", 250)],
-    ids=["gone", "full", "blocked"],
+    [
+        (GONE, "recipient-gone", 550),
+        (FULL, "mailbox-full", 250),
+        (Reply(452, "4.2.2", "Mailbox full"), "mailbox-full", 250),
+        (BLOCKED, "reputation", 250),
+    ],
+    ids=["gone", "full", "full for now", "blocked"],
 )
 async def test_only_who_is_gone_is_suppressed(
     world: SimulatedWorld, reply: Reply, kind: str, code: int
