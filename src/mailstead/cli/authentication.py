@@ -1,7 +1,6 @@
 """`mailstead check spf` and `check dmarc`: the two decisions by hand, with all that led there."""
 
 import asyncio
-import ipaddress
 from collections.abc import Sequence
 
 import click
@@ -9,7 +8,7 @@ import msgspec
 
 from mailstead.cli.house import operate
 from mailstead.cli.main import TRY_LATER
-from mailstead.cli.parameters import DOMAIN
+from mailstead.cli.parameters import DOMAIN, IP_ADDRESS
 from mailstead.cli.printing import for_operators, show
 from mailstead.model.address import Domain, parse_domain
 from mailstead.model.dns import Answer, Question
@@ -75,15 +74,8 @@ class _Listening:
 # ---------------------------------------------------------------------- SPF
 
 
-def _client(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    try:
-        return str(ipaddress.ip_address(value))
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is no IP address") from error
-
-
 @click.command()
-@click.argument("ip", callback=_client)
+@click.argument("ip", type=IP_ADDRESS)
 @click.argument("sender")
 @click.option("--helo", default="", help="What the client calls itself; else the sender's domain.")
 @for_operators

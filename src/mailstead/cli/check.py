@@ -10,6 +10,7 @@ import msgspec
 
 from mailstead.cli.authentication import dmarc, spf
 from mailstead.cli.health import health
+from mailstead.cli.judged import judge_message
 from mailstead.cli.outgoing import outgoing
 from mailstead.cli.printing import for_operators, show
 from mailstead.cli.provider import provider
@@ -52,6 +53,7 @@ check.add_command(health)
 check.add_command(reply)
 check.add_command(bounce)
 check.add_command(provider)
+check.add_command(judge_message)
 check.add_command(spf)
 check.add_command(dmarc)
 check.add_command(dkim)

@@ -1,5 +1,6 @@
 """What commands take: addresses, domains, sizes and times, checked before anything is done."""
 
+import ipaddress
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -40,6 +41,17 @@ class _DomainType(click.ParamType[Domain]):
         if domain.startswith("["):
             self.fail(f"{value!r} is an address literal, not a domain name", param, ctx)
         return domain
+
+
+class _IpAddressType(click.ParamType[str]):
+    name = "address"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The address in its shortest form; a usage error if it is none."""
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            self.fail(f"{value!r} is no IP address", param, ctx)
 
 
 class _SizeType(click.ParamType[int]):
@@ -99,6 +111,7 @@ def parse_size(text: str) -> int:
 
 
 ADDRESS = _AddressType()
+IP_ADDRESS = _IpAddressType()
 DOMAIN = _DomainType()
 SIZE = _SizeType()
 TIME = _TimeType()
