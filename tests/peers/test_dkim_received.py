@@ -251,6 +251,10 @@ RECORDS: dict[str, Callable[[str], str]] = {
     "the key is missing": lambda record: "",
     "the record is damaged": lambda record: record.replace("p=", "p=%%"),
     "the record has no version": lambda record: record.removeprefix("v=DKIM1; "),
+    "the record's version is not first": lambda record: (
+        record.removeprefix("v=DKIM1; ") + "; v=DKIM1"
+    ),
+    "the record has a tag twice": lambda record: record + "; n=1; n=2",
     "the record has another version": lambda record: record.replace("DKIM1", "DKIM2"),
     "the key is for SHA-1": lambda record: record.replace("p=", "h=sha1; p="),
     "the key is for SHA-256": lambda record: record.replace("p=", "h=sha1:sha256; p="),
@@ -322,6 +326,8 @@ EXPECTED = {
     "the key is missing": "B",
     "the record is damaged": "B",
     "the record has no version": "G",
+    "the record's version is not first": "B",
+    "the record has a tag twice": "B",
     "the record has another version": "B",
     "the key is for SHA-1": "B",
     "the key is for SHA-256": "G",
@@ -336,6 +342,9 @@ DIFFERENCES = {
     ("dkimpy", "the key is for SHA-1"): "it does not look at h= (RFC 6376 section 6.1.2, 6.)",
     ("dkimpy", "the record is damaged"): "it passes over what is no base64 (section 6.1.2, 5.)",
     ("opendkim", "the record is damaged"): "the same",
+    ("opendkim", "the record has a tag twice"): "that spoils any list (section 3.2)",
+    ("dkimpy", "the record's version is not first"): "it has to be (section 3.6.1)",
+    ("opendkim", "the record's version is not first"): "the same",
     ("opendkim", "an author is added on top"): "two From fields are forbidden, and people see the"
     " other one (RFC 6376 section 8.15, RFC 5322 section 3.6)",
 }

@@ -87,6 +87,8 @@ _Numbered = dict[int, list[bytes]]
 
 def parse_chain(header: bytes) -> Found:
     """The message's chain; None if it has none (RFC 8617 section 5.2, steps 1 to 3)."""
+    if b"arc-" not in header.lower():  # as in most mail; a hundredth of the work
+        return None
     there = Fields(header)
     raws = {name: there.named(name) for name in NAMES}
     if not any(raws.values()):
