@@ -44,7 +44,7 @@ from mailstead.services.outbound.retry import LANE_WAIT, Deferred, Failed, Relay
 from mailstead.services.outbound.route import Smarthost, Way, choose_way, find_hosts
 from mailstead.services.outbound.shaping import RELAYED, Shaping
 from mailstead.services.outbound.sites import SEPARATOR, Sites, lane_of
-from mailstead.services.outbound.sources import Sources
+from mailstead.services.outbound.sources import AS_USUAL, Departing, Sources
 from mailstead.services.outbound.targets import Targets, parse_networks
 from mailstead.services.outbound.tls_policy import TlsPolicies
 from mailstead.services.outbound.turns import LEASE, Turns
@@ -367,7 +367,10 @@ class Outbound:
         world, reverse_path = self._world, await self._reverse_path(job)
         hosts = find_hosts(domain, way, settings.hostname, self._targets, world.random)
         hosts = patient(hosts) if loaded.relay else hosts
-        departing = await self._sources.depart(job, hosts, self._targets)
+        if loaded.relay and loaded.relay.host:  # often on a network where no source leads
+            departing: Departing | Deferred = Departing(AS_USUAL, hosts)
+        else:
+            departing = await self._sources.depart(job, hosts, self._targets)
         if isinstance(departing, Deferred):
             return Attempt(dict.fromkeys(recipients, departing), route=way.name)
         departure = departing.departure
