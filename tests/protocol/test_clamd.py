@@ -45,6 +45,12 @@ def test_the_message_goes_in_chunks() -> None:
     assert out == b"zINSTREAM\0\0\x01\0\0" + bytes(CHUNK) + b"\0\0\0\x03xyz\0\0\0\0"
 
 
+def test_the_verdict_is_there_before_clamd_closes() -> None:
+    scan = Scan()
+    assert [scan.receive(b"stream:"), scan.receive(b" OK\0")] == [None, Clean()]
+    assert scan.receive(b"stream: X FOUND\0") == Clean()
+
+
 def test_clamd_that_closes_or_babbles() -> None:
     scan = Scan()
     assert scan.receive(b"stream: O") is None

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from mailstead.cli.authentication import dmarc, spf
+from mailstead.cli.dnsbl import dnsbl
 from mailstead.cli.health import health
 from mailstead.cli.judged import judge_message
 from mailstead.cli.outgoing import outgoing
@@ -58,6 +59,7 @@ check.add_command(spf)
 check.add_command(dmarc)
 check.add_command(dkim)
 check.add_command(arc)
+check.add_command(dnsbl)
 
 
 @check.command("config")
