@@ -1,12 +1,17 @@
 """Who sent it: what SPF, DKIM and DMARC say of mail from outside, and what becomes of it."""
 
+import msgspec
 import pytest
 
 from mailstead.message import header as fields
+from mailstead.model.address import Domain
 from mailstead.model.dns import Status
 from mailstead.model.entries import Authenticated
 from mailstead.model.reply import Reply
+from mailstead.msgauth.dkim.failure import Verdict
+from mailstead.msgauth.dkim.verify import Result as DkimResult
 from mailstead.services import signing
+from mailstead.services.inbound.evidence import _worth
 from mailstead.testing.cast.refuser import refuser
 from mailstead.testing.cast.sink import sink
 from mailstead.testing.house import PASSWORD, Filed, SimulatedHouse, SimulatedWorld, compose
@@ -75,6 +80,14 @@ async def test_dkim_alone_is_enough(world: SimulatedWorld) -> None:
     assert len(await house.mailbox(ALICE)) == 1
     entry = told(house)
     assert (entry.spf, entry.dkim, entry.dmarc) == ("fail", ("example.net pass",), "pass")
+
+
+@pytest.mark.rfc("6376 section 8.2")
+def test_text_that_was_added_behind_a_signature() -> None:
+    """l= covers the beginning only: whoever has a signed message could write any other below."""
+    uncovered = DkimResult(Verdict.PASS, "", None, Domain("example.net"), "s", uncovered=5)
+    covered = msgspec.structs.replace(uncovered, uncovered=0)
+    assert [_worth(one) for one in (covered, uncovered)] == ["pass", "policy"]
 
 
 @pytest.mark.rfc("9989 section 7.4")

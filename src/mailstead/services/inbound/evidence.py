@@ -82,9 +82,14 @@ class Gathering:
         if not domains:
             return None
         identifiers = [Identifier(Method.SPF, spf.identity, spf.result.value)]
-        identifiers += [Identifier(Method.DKIM, one.domain, one.verdict.value) for one in dkim]
+        identifiers += [Identifier(Method.DKIM, one.domain, _worth(one)) for one in dkim]
         asked = answer(check_authors(domains, identifiers), resolver)
         return await _within(asked, DmarcVerdict(Dmarc.TEMPERROR, domains[0]))
+
+
+def _worth(one: DkimResult) -> str:
+    """What a signature says to DMARC; one that leaves text open (l=) is good for any text."""
+    return "policy" if one.uncovered else one.verdict.value
 
 
 _NO_ANSWER = Answer(Status.TIMEOUT)
