@@ -84,14 +84,17 @@ class Taken:
 class Host:
     """A mail server whose mood changes."""
 
-    def __init__(self, world: SimulatedWorld, address: str, chance: random.Random) -> None:
+    def __init__(
+        self, world: SimulatedWorld, address: str, chance: random.Random, lmtp: bool = False
+    ) -> None:
         self.world, self.address, self.chance = world, address, chance
+        self.port = 24 if lmtp else 25
         self.taken: list[Taken] = []
         self.mood = Mood()
         self.tls = chance.choice(("none", "none", "good", "garbled"))
         limit = chance.choice((0, 0, 0, 1, 2))
         dsn = chance.random() < 0.4
-        self.options = ServerOptions("mx.example", dsn=dsn, recipients_limit=limit)
+        self.options = ServerOptions("mx.example", dsn=dsn, recipients_limit=limit, lmtp=lmtp)
         self.patience = 60 * chance.choice((0, 0, 0, 5, 60))  # seconds of greylisting
         self.first: dict[Address, float] = {}
 
@@ -107,11 +110,11 @@ class Host:
         """From now on."""
         self.mood, network = to, self.world.network
         network.dark.discard(self.address)
-        network.listen(self.address, 25, self.serve)
+        network.listen(self.address, self.port, self.serve)
         if to.reach == "dark":
             network.dark.add(self.address)
         elif to.reach == "dead":
-            network.unlisten(self.address, 25)
+            network.unlisten(self.address, self.port)
 
     async def serve(self, stream: Stream) -> None:
         """One session."""
@@ -133,8 +136,8 @@ class Host:
 class _Session:
     def __init__(self, host: Host, stream: Stream) -> None:
         self.host, self.stream = host, stream
-        self.broken = False
-        self.heard: list[bool] = []  # of each message that was taken
+        self.broken = False  # nothing that is said from now on arrives
+        self.heard: list[bool] = []  # of each message that was taken; in LMTP of each recipient
         self.remote = Remote(
             Script(
                 greet=lambda: self.say("greet", replies.greeting("mx.example")),
@@ -142,6 +145,7 @@ class _Session:
                 rcpt=self.rcpt,
                 data=lambda: self.say("data", replies.START_DATA),
                 end=self.end,
+                end_each=lambda _: self.end(),
                 tls=stranger() if host.tls == "good" else None,
                 garbled_handshake=host.tls == "garbled",
                 options=host.options,
@@ -169,17 +173,23 @@ class _Session:
 
     def end(self) -> Answer:
         answer = self.say("end", replies.OK)
+        told = isinstance(answer, Reply) and not self.broken
         if not isinstance(answer, Reply) or answer.ok:
-            self.heard.append(isinstance(answer, Reply) and not self.broken)
+            self.heard.append(told)
+        self.broken |= not told
         return answer
 
     def ledger(self) -> list[Taken]:
         """What came in, for whom."""
-        tells = self.host.options.dsn
+        options, received = self.host.options, self.remote.received
+        pairs = [(one, recipient) for one in received for recipient in one.recipients]
+        heard = self.heard
+        if not options.lmtp:
+            each = zip(received, self.heard, strict=True)
+            heard = [told for one, told in each for _ in one.recipients]
         return [
-            Taken(subject_of(one.content), str(recipient), one.content, heard, tells)
-            for one, heard in zip(self.remote.received, self.heard, strict=True)
-            for recipient in one.recipients
+            Taken(subject_of(one.content), str(recipient), one.content, told, options.dsn)
+            for (one, recipient), told in zip(pairs, heard, strict=True)
         ]
 
 

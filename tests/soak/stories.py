@@ -2,11 +2,11 @@
 
     script/soak stories [--seeds 1000] [--first 1] [--replays 3]
 
-Each seed makes a world of its own: domains and hosts in changing moods (moods.py), a DNS that fails
-at times, a house that sends for hours and is restarted. Holds: each recipient is delivered once, or
-its sender told once; twice only where the connection broke after the final dot; what was taken is
-whole; the queue is empty in the end; no bug in the log. The stories of tests/house are told again
-with so many other seeds (replays).
+Each seed makes a world of its own: domains and hosts in changing moods (moods.py), one behind us
+by LMTP, a DNS that fails at times, a house that sends for hours and is restarted. Holds: each
+recipient is delivered once, or its sender told once; twice only where the connection broke after
+the final dot; what was taken is whole; the journal says what happened; the queue is empty in the
+end; no bug in the log. Then the stories of tests/house are told again with other seeds (replays).
 """
 
 import argparse
@@ -29,9 +29,14 @@ from pathlib import Path
 
 from moods import Host, Taken, subject_of
 
+from mailstead.model.address import parse_domain
 from mailstead.model.dns import Status
 from mailstead.model.entries import Attempted
+from mailstead.model.reply import Reply
+from mailstead.storage import accounts, relays, streams
 from mailstead.storage.queue import Filter
+from mailstead.storage.relays import RelayDomain
+from mailstead.storage.store import Tx
 from mailstead.testing.clock import simulate
 from mailstead.testing.house import PASSWORD, SimulatedHouse, SimulatedWorld, compose
 from mailstead.testing.invariants import broken
@@ -39,6 +44,9 @@ from mailstead.testing.smtp import SmtpClient
 
 ALICE, BOB, CAROL = "alice@example.org", "bob@example.org", "carol@example.com"
 DOMAINS, HOSTS, MESSAGES, RECIPIENTS = 4, 3, 12, 4  # of one world, at most
+RELAYED, BEHIND, RELAY_DAYS = "behind.example", "198.51.200.1", 5
+NAMES = ("user0", "user1", "gone2", "full3")  # of those behind us
+STREAM = "news"
 PATIENCE = timedelta(days=6)  # until everything has been given up
 SLOW = 30.0  # seconds of real time for one seed that are worth a word
 ROOT = Path(__file__).parents[2]
@@ -49,10 +57,11 @@ BODY = b"Hi!\r\n..dots\r\n" + b"x" * 70 + b"\r\n\r\n \r\nthe end\r\n"
 class Sent:
     """A recipient that the house took a message for."""
 
+    trace: str
     subject: str
     recipient: str  # where it leads in the end
     wish: str = ""  # NOTIFY
-    forwarded: bool = False  # for who knows whom: nobody hears of a failure
+    silent: bool = False  # nobody hears of a failure
 
 
 class Story:
@@ -74,6 +83,8 @@ class Story:
         for number in range(chance.randint(1, DOMAINS)):
             self._publish(number)
         self.house = await world.house("example.org", ["alice", "bob"], aliases=self.aliases)
+        await self.house.house.store.write(self._settle)
+        self.hosts.append(Host(world, BEHIND, random.Random(chance.random()), lmtp=True))
         async with asyncio.TaskGroup() as group:
             for host in self.hosts:
                 group.create_task(host.live())
@@ -84,6 +95,15 @@ class Story:
                 await self._send(f"story {number}")
                 await world.sleep(seconds=chance.choice((0, 1, 60, 3600)))
         await world.clock.sleep(PATIENCE)
+
+    def _settle(self, tx: Tx) -> None:
+        """A domain that we relay for, and a stream."""
+        owner, domain = accounts.first_organisation(tx), parse_domain(RELAYED)
+        assert owner is not None
+        relay = RelayDomain(domain, owner, f"{BEHIND}:24", "lmtp", "list", RELAY_DAYS, tx.now)
+        relays.add(tx, relay)
+        relays.add_recipients(tx, domain, NAMES)
+        streams.add(tx, owner, STREAM, 20)
 
     def _publish(self, number: int) -> None:
         """A domain, its hosts, and an alias of ours that leads there."""
@@ -123,8 +143,11 @@ class Story:
 
     async def _send(self, subject: str) -> None:
         async with self.up:
-            if self.chance.random() < 0.2:
+            way = self.chance.random()
+            if way < 0.2:
                 await self._forward(subject)
+            elif way < 0.4:
+                await self._relay(subject)
             else:
                 await self._submit(subject)
 
@@ -133,11 +156,20 @@ class Story:
         to = f"{alias}@example.org"
         async with SmtpClient(self.world.network, self.house.address, 25) as client:
             message = compose(CAROL, [to], subject, "") + BODY
-            assert (await client.send_message(CAROL, [to], message)).ok
-        self.sent.append(Sent(subject, target, forwarded=True))
+            reply = await client.send_message(CAROL, [to], message)
+        self.sent.append(Sent(trace_of(reply), subject, target, silent=True))
+
+    async def _relay(self, subject: str) -> None:
+        """From outside, for the domain behind us."""
+        to = [f"{name}@{RELAYED}" for name in NAMES[: self.chance.randint(1, len(NAMES))]]
+        async with SmtpClient(self.world.network, self.house.address, 25) as client:
+            message = compose(CAROL, to, subject, "") + BODY
+            trace = trace_of(await client.send_message(CAROL, to, message))
+        self.sent += [Sent(trace, subject, one, silent=True) for one in to]
 
     async def _submit(self, subject: str) -> None:
-        chance, taken = self.chance, []
+        chance, taken = self.chance, dict[str, str]()
+        stream = chance.random() < 0.2  # which tells of nothing unless it is asked to
         async with SmtpClient(self.world.network, self.house.address, 587) as client:
             await client.log_in(ALICE, PASSWORD)
             assert (await client.command(f"MAIL FROM:<{ALICE}>")).ok
@@ -146,13 +178,15 @@ class Story:
                 wished = f" NOTIFY={wish}" if wish else ""
                 reply = await client.command(f"RCPT TO:<{to}>{wished}")
                 assert reply.ok or "5.1.1" in reply.text or reply.code == 550, reply  # suppressed
-                taken += [Sent(subject, to, wish)] if reply.ok else []
+                taken |= {to: wish} if reply.ok else {}
             if taken:
                 await client.command("DATA")
+                client.stream.send(f"Mailstead-Stream: {STREAM}\r\n".encode() if stream else b"")
                 client.stream.send(compose(ALICE, ["all@example.net"], subject, ""))
                 client.stream.send(BODY.replace(b"\r\n.", b"\r\n..") + b".\r\n")
-                assert (await client.reply()).ok
-        self.sent += taken
+                trace = trace_of(await client.reply())
+        for to, wish in taken.items():
+            self.sent.append(Sent(trace, subject, to, wish, silent=stream and not wish))
 
     def _some(self) -> list[str]:
         """Recipients, most of them there, in any order."""
@@ -162,6 +196,12 @@ class Story:
             found.append(f"{kind}{number}@{chance.choice(self.domains)}")
         chance.shuffle(found)
         return found
+
+
+def trace_of(reply: Reply) -> str:
+    """The id that the message is kept as."""
+    assert reply.ok, reply
+    return reply.text.split()[-1]
 
 
 # ---------------------------------------------------------------------- what holds
@@ -187,6 +227,10 @@ async def judge(story: Story) -> list[str]:
                 if (one.subject, one.recipient) == (sent.subject, sent.recipient)
             ]
             wrong += [f"{sent}: {what}" for what in faults(sent, copies, told)]
+            ends = outcomes(house, sent)
+            relayed = sum(one.heard for one in copies)
+            if (ends["relayed"], ends["failed"]) != (relayed, 1 - relayed):
+                wrong.append(f"{sent}: heard={relayed}, but the journal has {dict(ends)}")
     known = {(sent.subject, sent.recipient) for sent in story.sent}
     wrong += [f"nobody sent {one}" for one in taken if (one.subject, one.recipient) not in known]
     return wrong
@@ -198,7 +242,7 @@ def faults(sent: Sent, copies: list[Taken], told: Counter[tuple[str, str, str]])
     failed, relayed, delayed = (
         told[sent.subject, sent.recipient, action] for action in ("failed", "relayed", "delayed")
     )
-    expected = (0 if heard or sent.forwarded or sent.wish == "NEVER" else 1, 0)
+    expected = (0 if heard or sent.silent or sent.wish == "NEVER" else 1, 0)
     if heard and "SUCCESS" in sent.wish and not heard[0].tells:
         expected = (0, 1)
     found = []
@@ -206,7 +250,7 @@ def faults(sent: Sent, copies: list[Taken], told: Counter[tuple[str, str, str]])
         found.append(f"delivered {len(heard)} times, and told us so each time")
     if (failed, relayed) != expected:
         found.append(f"heard={len(heard)}: told of failure and relay {failed, relayed}")
-    if delayed > (sent.wish == "" and not sent.forwarded):
+    if delayed > (sent.wish == "" and not sent.silent):
         found.append(f"told {delayed} times of a delay")
     return found
 
@@ -228,9 +272,14 @@ async def notices(house: SimulatedHouse) -> Counter[tuple[str, str, str]]:
     return found
 
 
-def outcomes(house: SimulatedHouse) -> Counter[str]:
-    """What came of attempts, for whoever watches."""
-    return Counter(entry.outcome for _, entry in house.told if isinstance(entry, Attempted))
+def outcomes(house: SimulatedHouse, sent: Sent | None = None) -> Counter[str]:
+    """What the journal says of attempts: all, or for one recipient."""
+    attempts = [(trace, one) for trace, one in house.told if isinstance(one, Attempted)]
+    return Counter(
+        one.outcome
+        for trace, one in attempts
+        if sent is None or (trace, one.recipient) == (sent.trace, sent.recipient)
+    )
 
 
 # ---------------------------------------------------------------------- many of them
