@@ -6,9 +6,8 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,31 +16,10 @@ import pytest
 from mailstead.msgauth.mtasts import Mode, Policy, parse_policy
 from mailstead.server.certificates import ca_file, own_pair
 
+from .waiting import answers, free_port, wait_for
+
 DNS = ("127.0.0.54", 5354)
 NAME = "mx.acme.test"
-WAIT = 60.0  # seconds
-
-
-def wait_for(condition: Callable[[], object], what: str, log: Path | None = None) -> None:
-    deadline = time.monotonic() + WAIT
-    while time.monotonic() < deadline:
-        with suppress(OSError):
-            if condition():
-                return
-        time.sleep(0.1)
-    pytest.fail(f"{what} did not happen within {WAIT} s\n{log.read_text() if log else ''}")
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def answers(address: str, port: int) -> bool:
-    with closing(socket.create_connection((address, port), 1)):
-        return True
 
 
 @pytest.fixture

@@ -9,16 +9,14 @@ import hashlib
 import os
 import shutil
 import smtplib
-import socket
 import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -31,35 +29,14 @@ from cryptography.hazmat.primitives.serialization import (
 
 from mailstead.server.certificates import ca_file, own_pair
 
+from .waiting import WAIT, answers, free_port, wait_for
+
 KNOT, UNBOUND, US = ("127.0.0.59", 5359), ("127.0.0.58", 53), "127.0.27.1"
 NAME, ALICE = "mx.us.test", "alice@us.test"
-WAIT = 60.0  # seconds
 RENEWALS = 3
 PAUSE = 0.5  # seconds between messages
 
 Run = Callable[..., str]
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + WAIT
-    while time.monotonic() < deadline:
-        with suppress(OSError, subprocess.CalledProcessError):
-            if found := condition():
-                return found
-        time.sleep(0.05)
-    return pytest.fail(f"{what} did not happen within {WAIT} s")
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def answers(address: str, port: int) -> bool:
-    with closing(socket.create_connection((address, port), 1)):
-        return True
 
 
 @pytest.fixture

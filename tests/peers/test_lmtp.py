@@ -4,18 +4,15 @@ import imaplib
 import os
 import shutil
 import smtplib
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-WAIT = 30.0  # seconds for mail to arrive
+from .waiting import answers, free_port, wait_for
+
 MESSAGE = (
     b"From: carol@example.com\r\nTo: all@example.net\r\nSubject: By LMTP\r\n"
     b"Date: Sat, 21 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@example.com>\r\n\r\n"
@@ -23,28 +20,6 @@ MESSAGE = (
 )
 
 Run = Callable[..., str]
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + WAIT
-    while time.monotonic() < deadline:
-        with suppress(OSError, imaplib.IMAP4.error):
-            if found := condition():
-                return found
-        time.sleep(0.05)
-    return pytest.fail(f"{what} did not happen within {WAIT} s")
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def answers(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), 1):
-        return True
 
 
 class Server:
@@ -76,7 +51,7 @@ operator = []
         self.log = folder / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(program, stderr=log)
-        wait_for(lambda: answers(self.smtp), "the start of the server")
+        wait_for(lambda: answers("127.0.0.1", self.smtp), "the start of the server")
 
     def mailstead(self, *words: str, input: str | None = None) -> str:
         program = [sys.executable, "-m", "mailstead", "--config", str(self.config)]
@@ -149,7 +124,7 @@ service lmtp {{
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_for(lambda: answers(self.port), "Dovecot's start")
+        wait_for(lambda: answers("127.0.0.1", self.port), "Dovecot's start")
 
     def mail_of(self, name: str) -> list[bytes]:
         """What lies in an inbox."""
@@ -265,7 +240,7 @@ alias_database =
             "\n".join([f"127.0.0.1:{self.port} inet n - n - - smtpd", *unchrooted, ""])
         )
         self.do("start")
-        wait_for(lambda: answers(self.port), "Postfix's start")
+        wait_for(lambda: answers("127.0.0.1", self.port), "Postfix's start")
 
     def do(self, what: str) -> None:
         done = subprocess.run(

@@ -9,50 +9,26 @@ import imaplib
 import os
 import shutil
 import smtplib
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mailstead.server.certificates import own_pair
 
-WAIT = 30.0  # seconds for what has to happen
+from .waiting import answers, free_port, wait_for
+
 EXIM = Path("/var/cache/mailstead-peers/exim4/usr/sbin/exim4")  # script/ci-setup puts it there
 ALICE = "alice@example.org"
 BODY = b".\r\n..dots\r\nGr\xc3\xbc\xc3\x9fe\r\n" + b"x" * 900 + b"\r\nend\r\n"
 
 Run = Callable[..., str]
 Missing = Callable[[str], None]
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + WAIT
-    while time.monotonic() < deadline:
-        with suppress(OSError, imaplib.IMAP4.error):
-            if found := condition():
-                return found
-        time.sleep(0.05)
-    return pytest.fail(f"{what} did not happen within {WAIT} s")
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def answers(port: int) -> bool:
-    with closing(socket.create_connection(("127.0.0.1", port), 1)):
-        return True
 
 
 class Hop:
@@ -85,7 +61,7 @@ class Exim(Hop):
         program = [str(EXIM), "-C", str(config), "-bdf", "-oX", f"127.0.0.1.{self.port}"]
         with (self.folder / "out").open("wb") as out:
             self.process = subprocess.Popen(program, stdout=out, stderr=out)
-        wait_for(lambda: answers(self.port), "Exim's start")
+        wait_for(lambda: answers("127.0.0.1", self.port), "Exim's start")
 
     def _config(self) -> str:
         pair = own_pair(self.folder / "tls", ["mx.next.test"], datetime.now(UTC))  # noqa: TID251
@@ -160,7 +136,7 @@ class Postfix(Hop):
         service = f"127.0.0.1:{self.port} inet n - n - - smtpd"
         (self.folder / "master.cf").write_text("\n".join([service, *unchrooted, ""]))
         self.do("start")
-        wait_for(lambda: answers(self.port), "Postfix's start")
+        wait_for(lambda: answers("127.0.0.1", self.port), "Postfix's start")
 
     def _config(self) -> str:
         pair = own_pair(self.folder / "tls", ["mx.next.test"], datetime.now(UTC))  # noqa: TID251
@@ -203,7 +179,7 @@ alias_database =
         super().open()
         self.do("stop")
         self.do("start")
-        wait_for(lambda: answers(self.port), "Postfix's second start")
+        wait_for(lambda: answers("127.0.0.1", self.port), "Postfix's second start")
 
     def stop(self) -> None:
         self.do("stop")
@@ -237,7 +213,7 @@ operator = []
         self.log = folder / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(program, stderr=log)
-        wait_for(lambda: answers(self.imap), "our start")
+        wait_for(lambda: answers("127.0.0.1", self.imap), "our start")
 
     def mailstead(self, *words: str, input: str | None = None) -> str:
         program = [sys.executable, "-m", "mailstead", "--config", str(self.config)]

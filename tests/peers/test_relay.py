@@ -8,37 +8,20 @@ import imaplib
 import os
 import shutil
 import smtplib
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .waiting import answers, wait_for
+
 DNS = ("127.0.0.53", 5353)
 ONE, TWO, POSTFIX = "127.0.25.1", "127.0.25.2", "127.0.25.3"
-WAIT = 30.0  # seconds for mail to arrive
 
 Run = Callable[..., str]
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + WAIT
-    while time.monotonic() < deadline:
-        with suppress(OSError, imaplib.IMAP4.error):
-            if found := condition():
-                return found
-        time.sleep(0.05)
-    return pytest.fail(f"{what} did not happen within {WAIT} s")
-
-
-def answers(address: str, port: int) -> bool:
-    with socket.create_connection((address, port), 1):
-        return True
 
 
 @pytest.fixture

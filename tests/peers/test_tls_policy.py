@@ -13,13 +13,11 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import (
@@ -32,9 +30,10 @@ from mailstead.msgauth import dane
 from mailstead.msgauth.tlsrpt import Result
 from mailstead.testing.certificates import Authority, Issued
 
+from .waiting import answers, wait_for
+
 KNOT, UNBOUND, LAME = ("127.0.0.55", 5355), ("127.0.0.56", 5356), "127.0.0.57"
 RIGHT, WRONG, PLAIN, WEB, US = (f"127.0.26.{number}" for number in (1, 2, 3, 80, 9))
-WAIT = 30.0  # seconds
 
 CA, OTHER = Authority("Test CA"), Authority("Other CA")
 POLICIES = {
@@ -65,21 +64,6 @@ SERVERS = {"bad": WRONG, "testing": WRONG, "off": WRONG, "none": WRONG, "wrong":
 SERVERS["plain"] = PLAIN
 GOOD = CA.issue(*(f"mx.{domain}" for domain in sorted(ARRIVE | STAY)))
 BAD = OTHER.issue(*(f"mx.{domain}" for domain in sorted(ARRIVE | STAY)))
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + WAIT
-    while time.monotonic() < deadline:
-        with suppress(OSError, subprocess.CalledProcessError):
-            if found := condition():
-                return found
-        time.sleep(0.05)
-    return pytest.fail(f"{what} did not happen within {WAIT} s")
-
-
-def answers(address: str, port: int) -> bool:
-    with closing(socket.create_connection((address, port), 1)):
-        return True
 
 
 def end_entity(issued: Issued) -> str:
