@@ -153,21 +153,24 @@ def read(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
-def options() -> argparse.Namespace:
-    """What was asked for."""
-    parser = argparse.ArgumentParser(description="How well the filter parts ham from spam.")
-    parser.add_argument("paths", nargs="+", type=Path, metavar="HAM SPAM | ARCHIVE")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--folds", type=int, default=10)
-    parser.add_argument("--part", choices=("tune", "report", "all"), default="report")
-    return parser.parse_args()
+def parser() -> argparse.ArgumentParser:
+    """What may be asked for."""
+    known = argparse.ArgumentParser(description="How well the filter parts ham from spam.")
+    known.add_argument("paths", nargs="+", type=Path, metavar="HAM SPAM | ARCHIVE")
+    known.add_argument("--seed", type=int, default=1)
+    known.add_argument("--folds", type=int, default=10)
+    known.add_argument("--part", choices=("tune", "report", "all"), default="report")
+    return known
 
 
 def main() -> None:
     """Read, judge and print."""
-    asked = options()
+    known = parser()
+    asked = known.parse_args()
     with folders(asked.paths) as (ham, spam):
         corpus = Corpus(read(ham), read(spam))
+    if min(len(corpus.ham), len(corpus.spam)) < 2:
+        known.error("each folder needs two messages at least")
     all_ham, all_spam = list(map(tokens_of, corpus.ham)), list(map(tokens_of, corpus.spam))
     parts = [halves(one, asked.part, asked.seed) for one in (all_ham, all_spam)]
     weights = judge_folds(parts[0], parts[1], asked.folds)
