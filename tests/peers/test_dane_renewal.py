@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -71,7 +72,7 @@ def dns(
     need("knotd", "keymgr", "unbound")
     folder = tmp_path / "dns"
     folder.mkdir()
-    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    spki = public_key_of(key)
     (folder / "us.test").write_text(
         f"$ORIGIN us.test.\n$TTL 60\n@ SOA ns h 1 60 60 60 60\n@ NS ns\n@ MX 10 mx\n"
         f"ns A {KNOT[0]}\nmx A {US}\n"
@@ -197,8 +198,18 @@ def us(
     run(*program, "domain", "add", "us.test")
     run(*program, "account", "add", ALICE, "--password-stdin", input="long-secret\n")
     run_server(stack, ours.log, *program, "serve")
-    wait_for(lambda: (folder / "acme/certificate.pem").exists(), "the first certificate")
+    # A new file is in use within seconds; until then a certificate of our own making is shown.
+    wait_for(lambda: public_key(ours.shown()) == public_key_of(key), "the first certificate")
     return ours
+
+
+def public_key(certificate: bytes) -> bytes:
+    """The public key of a certificate."""
+    return public_key_of(x509.load_der_x509_certificate(certificate))
+
+
+def public_key_of(owner: x509.Certificate | ec.EllipticCurvePrivateKey) -> bytes:
+    return owner.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 class Postfix:
