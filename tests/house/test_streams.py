@@ -267,7 +267,12 @@ async def test_a_complaint_suppresses_for_its_stream_and_for_good(world: Simulat
     house = await house_with_stream(world, server)
     assert (await send(house, BOB)).ok
     await world.sleep(minutes=1)
-    feedback = FEEDBACK.format(path=server.received[0].reverse_path).replace("\n", "\r\n")
+    # Types and their parameters may be in any case (RFC 2045 section 5.1).
+    feedback = (
+        FEEDBACK.replace("type=feedback-report", "Type=Feedback-Report")
+        .format(path=server.received[0].reverse_path)
+        .replace("\n", "\r\n")
+    )
     async with SmtpClient(world.network, house.address, 25) as client:
         sent = await client.send_message("fbl@example.net", [ALICE], feedback.encode())
     assert sent.ok

@@ -57,7 +57,7 @@ class CameHome(msgspec.Struct, frozen=True):
 
 def concerns(header: bytes, recipients: Sequence[Found]) -> bool:
     """Whether the message may be a report about what we sent."""
-    return any(found.rule == RETURN_PATH for found in recipients) or _FEEDBACK in header
+    return any(found.rule == RETURN_PATH for found in recipients) or _FEEDBACK in header.lower()
 
 
 async def take(
