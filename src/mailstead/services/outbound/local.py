@@ -33,11 +33,16 @@ class Local:
     """Files what has waited long enough."""
 
     def __init__(
-        self, store: Store, world: World, watch: Watch, hostname: str, catch: Catch | None
+        self,
+        store: Store,
+        world: World,
+        watch: Watch,
+        return_paths: ReturnPaths,
+        hostname: str,
+        catch: Catch | None,
     ) -> None:
         self._store, self._world, self._watch = store, world, watch
-        self._hostname, self._catch = hostname, catch
-        self._return_paths = ReturnPaths(store, world.random)
+        self._return_paths, self._hostname, self._catch = return_paths, hostname, catch
 
     async def deliver(self, loaded: Loaded) -> tuple[Loaded, Attempt]:
         """Those that could not be kept, and why; the others have left the queue."""

@@ -105,7 +105,9 @@ class Outbound:
         self._bounces = Bounces(store, world, settings.hostname, settings.catch)
         self._return_paths = ReturnPaths(store, world.random)
         self._incidents = Incidents(store, world.clock)
-        self._local = Local(store, world, watch, settings.hostname, settings.catch)
+        self._local = Local(
+            store, world, watch, self._return_paths, settings.hostname, settings.catch
+        )
         self._shaping = Shaping(settings.lane_connections)
         self._sites = Sites(world.resolver, world.clock)
         self._lanes = Lanes(settings.connections, self._limits_of)

@@ -26,7 +26,6 @@ class Turns:
         self._caught_up: dict[str, int] = {}  # lanes that have nothing before that time
         self._after: dict[int, int] = {}
         self._shut: Mapping[str, int] = {}
-        self._midway = False  # the first claim of this round did not begin at the beginning
         self._fresh = now
 
     def ask(self, shut: Mapping[str, int], below: int | None, now: datetime) -> Asked:
