@@ -9,7 +9,7 @@ from mailstead.model.errors import TemporaryFailure
 from mailstead.protocol.smtp import replies
 from mailstead.server.config import Config
 from mailstead.services.delivery.relaying import Relays, Standing
-from mailstead.services.inbound.visit import Role
+from mailstead.services.inbound.site import Role
 from mailstead.sessions import smtp
 from mailstead.storage import accounts, relays
 from mailstead.storage.relays import RelayDomain

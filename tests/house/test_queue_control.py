@@ -2,8 +2,8 @@
 
 from mailstead.model.address import parse_address
 from mailstead.model.numbers import OrganisationId
-from mailstead.services.inbound.visit import new_trace
 from mailstead.services.outbound.providers import profile_of_host
+from mailstead.services.tracing import new_trace
 from mailstead.storage import hold_rules
 from mailstead.storage.blobs import MemoryBody
 from mailstead.storage.plan import Enqueue, Plan, QueuedRecipient

@@ -20,7 +20,7 @@ from mailstead.net.tls import TlsStream
 from mailstead.server import acme, operator, policy_host
 from mailstead.server.config import Config, parse_endpoint
 from mailstead.server.wiring import House
-from mailstead.services.inbound.visit import Role
+from mailstead.services.inbound.site import Role
 from mailstead.services.limits import Network, is_within, parse_networks
 from mailstead.sessions import smtp
 from mailstead.sessions.imap import session as imap_session

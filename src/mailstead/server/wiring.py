@@ -29,7 +29,7 @@ from mailstead.services.delivery.recipients import Catch
 from mailstead.services.delivery.relaying import Relays
 from mailstead.services.doorkeeper import Doorkeeper
 from mailstead.services.housekeeping import Housekeeping
-from mailstead.services.inbound.visit import Site
+from mailstead.services.inbound.site import Site
 from mailstead.services.limits import LOOPBACK, Counters, parse_networks
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.metering import NO_METER, Meter, counting, measuring_commits

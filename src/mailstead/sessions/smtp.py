@@ -44,13 +44,8 @@ from mailstead.protocol.smtp.events import (
 from mailstead.protocol.smtp.server import ServerOptions, SmtpServer
 from mailstead.services.accounts import Login, LoginBusy
 from mailstead.services.doorkeeper import Guest
-from mailstead.services.inbound.visit import (
-    FUTURE_RELEASE_LIMIT,
-    RECIPIENTS_LIMIT,
-    Role,
-    Site,
-    Visit,
-)
+from mailstead.services.inbound.site import Role, Site
+from mailstead.services.inbound.visit import FUTURE_RELEASE_LIMIT, RECIPIENTS_LIMIT, Visit
 from mailstead.services.limits import unit_of
 from mailstead.services.outbound.etrn import send_now
 from mailstead.sessions.pump import Output, Pace, Reader, drive

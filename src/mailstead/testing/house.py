@@ -27,7 +27,7 @@ from mailstead.server.config import Config, Limits, Listen
 from mailstead.server.listeners import Serve, behind_proxies
 from mailstead.server.wiring import House, build, open_packs, open_store
 from mailstead.services.accounts import hash_password
-from mailstead.services.inbound.visit import Role
+from mailstead.services.inbound.site import Role
 from mailstead.services.limits import parse_networks
 from mailstead.sessions import smtp
 from mailstead.sessions.imap import session as imap_session

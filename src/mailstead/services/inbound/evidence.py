@@ -39,12 +39,25 @@ class Client(msgspec.Struct, frozen=True):
     reverse_path: str
 
 
+class Fact(msgspec.Struct, frozen=True):
+    """Something that speaks for or against a message; a score is a sum of weights.
+
+    `name` is of a known family: "dnsbl.spamhaus-zen", "helo.bare-ip", "iprev.none", "arc.believed".
+    """
+
+    name: str
+    weight: float  # above 0: against it
+    words: str = ""
+
+
 class Evidence(msgspec.Struct, frozen=True):
     """What was found; without DMARC there is no From to ask about."""
 
+    client: Client
     spf: SpfVerdict
     dkim: tuple[DkimResult, ...] = ()
     dmarc: DmarcVerdict | None = None
+    facts: tuple[Fact, ...] = ()  # of the connection, the lists, the engines: all that adds up
 
 
 class Gathering:
@@ -73,7 +86,8 @@ class Gathering:
             verify(one, digests, key.result(), now)
             for one, key in zip(self._found, keys, strict=True)
         )
-        return Evidence(spf.result(), dkim, await self._ask_dmarc(resolver, spf.result(), dkim))
+        dmarc = await self._ask_dmarc(resolver, spf.result(), dkim)
+        return Evidence(client, spf.result(), dkim, dmarc)
 
     async def _ask_dmarc(
         self, resolver: Resolver, spf: SpfVerdict, dkim: tuple[DkimResult, ...]

@@ -7,11 +7,9 @@ ports only who has logged in may send, as an address of their own, to anybody. W
 Holds: a 2xx to the end of a message means that it is on disk (RFC 5321 section 6.1).
 """
 
-import enum
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import msgspec
 
@@ -21,13 +19,12 @@ from mailstead.model.envelope import NO_WISH, Wish
 from mailstead.model.errors import Refusal, TemporaryFailure
 from mailstead.model.numbers import OrganisationId
 from mailstead.model.reply import Reply
-from mailstead.model.world import Endpoint, World
-from mailstead.msgauth import authres
+from mailstead.model.world import Endpoint
 from mailstead.msgauth.dkim.canonical import BodyHash
 from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.events import Helo, Mail
 from mailstead.services import leaving, submission
-from mailstead.services.accounts import Accounts, Login
+from mailstead.services.accounts import Login
 from mailstead.services.delivery import recipients, success
 from mailstead.services.delivery.plan import (
     NO_STREAM,
@@ -36,14 +33,13 @@ from mailstead.services.delivery.plan import (
     compose_plan,
     mailboxes_of,
 )
-from mailstead.services.delivery.recipients import Catch, Found, NotHere
-from mailstead.services.delivery.relaying import UNKNOWN, Relays
-from mailstead.services.doorkeeper import Doorkeeper
+from mailstead.services.delivery.recipients import Found, NotHere
+from mailstead.services.delivery.relaying import UNKNOWN
 from mailstead.services.inbound import returned
-from mailstead.services.inbound.authentication import Authentication, Judged
 from mailstead.services.inbound.evidence import Client
-from mailstead.services.inbound.policy import Action
 from mailstead.services.inbound.returned import CameHome
+from mailstead.services.inbound.screening import Screened, Screening
+from mailstead.services.inbound.site import Role, Site
 from mailstead.services.inbound.trace import Hop, goes_in_circles, received, with_protocol
 from mailstead.services.leaving import Leaving
 from mailstead.services.limits import (
@@ -53,51 +49,17 @@ from mailstead.services.limits import (
     is_within,
     unit_of,
 )
-from mailstead.services.metering import NO_METER, Meter
-from mailstead.services.return_path import ReturnPaths
-from mailstead.services.signing import Signing
 from mailstead.services.tracing import message_id, new_trace
-from mailstead.services.watch import Watch
 from mailstead.storage import accounts
-from mailstead.storage.blobs import Budget, Gathering
+from mailstead.storage.blobs import Gathering
 from mailstead.storage.plan import JournalRow, Step, Wrote
-from mailstead.storage.store import Store, Tx
+from mailstead.storage.store import Tx
 
 _NO_ENVELOPE = Mail(None)
 log = logging.getLogger("mailstead.inbound")
 
 FUTURE_RELEASE_LIMIT = timedelta(days=90)  # RFC 4865: how far ahead a message may be submitted
-NOT_FORWARDED = Reply(
-    550, "5.7.1", "The message may be forged, and would be forwarded, which we do not do"
-)
 RECIPIENTS_LIMIT = 200  # of one message; RFC 5321 section 4.5.3.1.8 asks for at least 100
-
-
-class Role(enum.StrEnum):
-    """What a listener is for."""
-
-    MX = "mx"
-    SUBMISSION = "submission"
-    LMTP = "lmtp"  # from hosts of ours; nothing is relayed
-
-
-class Site(msgspec.Struct, frozen=True):
-    """What every visit needs of the house."""
-
-    hostname: str
-    size_limit: int
-    spool: Path
-    store: Store
-    world: World
-    watch: Watch
-    accounts: Accounts
-    signing: Signing
-    relays: Relays
-    return_paths: ReturnPaths
-    doorkeeper: Doorkeeper
-    budget: Budget
-    catch: Catch | None = None
-    meter: Meter = NO_METER
 
 
 class Visit:
@@ -109,7 +71,7 @@ class Visit:
         self.login: Login | None = None
         self.failure: TemporaryFailure | None = None  # of the spool, told at the message's end
         self.body: Gathering | None = None  # from the end of the header on
-        self.authentication: Authentication | None = None
+        self.screening: Screening | None = None
         self.body_hash: BodyHash | None = None
         self.helo_event: Helo | None = None
         self.relays = role is Role.MX and site.doorkeeper.may_relay(peer.address)
@@ -170,7 +132,7 @@ class Visit:
         elif self.role is Role.MX and not is_within(self.peer.address, LOOPBACK):
             helo = self.helo_event.name if self.helo_event else ""
             path = str(self.envelope.reverse_path or "")
-            self.authentication = Authentication(header, Client(self.peer.address, helo, path))
+            self.screening = Screening(self.site, Client(self.peer.address, helo, path), header)
 
     def chunk(self, data: bytes) -> None:
         """A piece of the body; where it cannot be kept, the message is put off at its end."""
@@ -182,8 +144,8 @@ class Visit:
             self.failure = failure
         if self.body_hash is not None:
             self.body_hash.add(data)
-        if self.authentication is not None:
-            self.authentication.add(data)
+        if self.screening is not None:
+            self.screening.add(data)
 
     async def end(self) -> Reply:
         """Keep the message for each recipient, or refuse it."""
@@ -193,13 +155,13 @@ class Visit:
         stream = await self._check_header(story)
         if isinstance(stream, Reply):
             return self._refuse("data", stream, self.envelope.reverse_path)
-        judged = await self._judge(story)
-        if judged and (no := self._unwanted(judged)):
-            return self._refuse("data", no, self.envelope.reverse_path, story=story)
+        screened = await self._screen(story)
+        if screened and screened.refusal:
+            return self._refuse("data", screened.refusal, self.envelope.reverse_path, story=story)
         header = self._stamp() + await self._complete(story)
-        if judged:
-            header = judged.field + authres.remove_own(header, self.site.hostname)
-        message = self._message(header, stream, judged)
+        if screened:
+            header = screened.stamp(header)
+        message = self._message(header, stream, screened)
         home = await self._come_home(message)
         plan = compose_plan(message, home.recipients, story, self._now(), await self._key())
         plan = msgspec.structs.replace(
@@ -228,7 +190,7 @@ class Visit:
         self.failure = None
         self.body = None  # its memory goes back at once
         self.body_hash = None
-        self.authentication = None
+        self.screening = None
 
     async def end_each(self) -> list[Reply]:
         """The same with a reply for each recipient: who has no room any more is put off alone."""
@@ -248,25 +210,14 @@ class Visit:
 
     # ------------------------------------------------------------------ steps
 
-    async def _judge(self, story: list[AnyEntry]) -> Judged | None:
-        """What is known of who sent it, and what follows; None for mail that is not judged."""
-        if self.authentication is None:
+    async def _screen(self, story: list[AnyEntry]) -> Screened | None:
+        """What is known of the message, and what follows; None for mail that is not judged."""
+        if self.screening is None:
             return None
-        store, resolver = self.site.store, self.site.world.resolver
-        judged = await self.authentication.finish(store, resolver, self.site.hostname, self._now())
-        story.append(judged.entry)
-        if judged.verdict.action is Action.JUNK:
-            found = self.recipients
-            self.recipients = await store.read(lambda tx: recipients.into_junk(tx, found))
-        return judged
-
-    def _unwanted(self, judged: Judged) -> Reply | None:
-        """What is refused, and what is junk and would have to be forwarded."""
-        if judged.verdict.action is Action.JUNK and any(
-            found.forwarded and found.elsewhere for found in self.recipients
-        ):
-            return NOT_FORWARDED
-        return judged.verdict.reply
+        screened = await self.screening.finish(self.recipients)
+        story += screened.entries
+        self.recipients = screened.recipients
+        return screened
 
     def _has_harvested(self) -> bool:
         """Too many recipients that do not exist: whether the next one does is not told."""
@@ -427,7 +378,7 @@ class Visit:
             )
         )
 
-    def _message(self, header: bytes, stream: InStream, judged: Judged | None) -> Message:
+    def _message(self, header: bytes, stream: InStream, screened: Screened | None) -> Message:
         return Message(
             trace=self.trace,
             reverse_path=self.envelope.reverse_path,
@@ -442,8 +393,8 @@ class Visit:
             tls=submission.tls_wish(header, self.envelope.require_tls),
             release=self.envelope.release,
             stream=stream,
-            genuine=judged is not None and judged.genuine,
-            junk=judged is not None and judged.verdict.action is Action.JUNK,
+            genuine=screened is not None and screened.judged.genuine,
+            junk=screened is not None and screened.junk,
         )
 
     def _story(self) -> list[AnyEntry]:
