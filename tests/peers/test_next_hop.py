@@ -1,12 +1,10 @@
-"""Exim and Postfix as our next hop: what they say is understood, what they are asked for is done.
-
-Our client sends no BDAT (RFC 3030): with both, which offer CHUNKING, mail goes by DATA.
-"""
+"""Exim and Postfix as our next hop: they are understood, and what they are asked for is done."""
 
 import email
 import email.policy
 import imaplib
 import os
+import re
 import shutil
 import smtplib
 import subprocess
@@ -51,6 +49,11 @@ class Hop:
 
 class Exim(Hop):
     """Exim, from where it was unpacked."""
+
+    chunked = r"<= alice@example\.org .* K S="
+
+    def log(self) -> str:
+        return (self.folder / "log/mainlog").read_text()
 
     def start(self) -> None:
         for name in ("spool", "log", "mail"):
@@ -119,6 +122,11 @@ smtp:
 
 class Postfix(Hop):
     """Postfix, with a configuration and a spool of its own."""
+
+    chunked = r" bdat=[1-9]"
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
 
     def start(self) -> None:
         for name in ("spool", "data", "mail"):
@@ -219,12 +227,14 @@ operator = []
         program = [sys.executable, "-m", "mailstead", "--config", str(self.config)]
         return self.run_program(*program, *words, input=input)
 
-    def submit(self, to: str, mail: str = "BODY=8BITMIME", rcpt: str = "") -> bytes:
+    def submit(
+        self, to: str, mail: str = "BODY=8BITMIME", rcpt: str = "", body: bytes = BODY
+    ) -> bytes:
         """A message of Alice's; its octets."""
         header = f"From: {ALICE}\r\nTo: {to}\r\nSubject: Gr\u00fc\u00dfe\r\n\r\n"
         if "SMTPUTF8" not in mail:
             header = f"From: {ALICE}\r\nTo: {to}\r\nSubject: Hello\r\n\r\n"
-        message = header.encode() + BODY
+        message = header.encode() + body
         with smtplib.SMTP("127.0.0.1", self.submission) as client:
             client.login(ALICE, "long-secret")
             client.sendmail(ALICE, [to], message, mail.split(), rcpt.split())
@@ -316,6 +326,19 @@ def test_mail_arrives_where_there_is_no_tls(meet: Callable[[str, bool], Pair], k
     (arrived,) = wait_for(pair.hop.arrived, "the arrival")
     assert without_trace(arrived) == sent
     assert b"TLS" not in arrived.partition(b"DKIM-Signature")[0]
+
+
+@pytest.mark.rfc("3030 section 2")
+def test_mail_arrives_in_chunks(pair: Pair) -> None:
+    """Both offer CHUNKING; what is bigger than a chunk goes in several."""
+    small = pair.server.submit("bob@next.test")
+    wait_for(lambda: len(pair.hop.arrived()) == 1, "the small one")
+    big = pair.server.submit("bob@next.test", body=BODY * 300)
+    wait_for(lambda: len(pair.hop.arrived()) == 2, "the big one")
+    arrived = sorted(map(without_trace, pair.hop.arrived()), key=len)
+    assert arrived == [small, big]
+    pair.server.stop()  # Postfix tells it at the end of a session
+    wait_for(lambda: re.search(pair.hop.chunked, pair.hop.log()), "its log")
 
 
 @pytest.mark.rfc("3461 section 5.2.1")

@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.client import (
     Batch,
     Capabilities,
+    Chunks,
     Content,
     MessageFacts,
     RecipientOutcome,
@@ -22,6 +24,7 @@ from mailstead.protocol.smtp.client import (
     Upgrade,
     ask_about,
     authenticate,
+    chunk,
     deliver,
     hello,
     local_hello,
@@ -43,6 +46,7 @@ SMALL = MessageFacts(100)
 
 PIPELINING = Capabilities(frozenset({"PIPELINING"}))
 PLAIN = Capabilities()
+CHUNKING = Capabilities(frozenset({"PIPELINING", "CHUNKING"}))
 
 LOST = replies.CONNECTION_LOST
 OK = Reply(250, "2.0.0", "ok")
@@ -50,7 +54,9 @@ GO = Reply(354, "", "go")
 NO = Reply(550, "5.1.1", "no")
 LATER = Reply(451, "4.3.0", "later")
 CLOSED = Reply(421, "4.3.2", "closed")
-ODD = Reply(451, "4.5.0", "The other server answered out of place: 250 2.0.0 ok")
+EARLY = Reply(999, "", "the next answer is to a chunk that is not the last")
+OUT = "The other server answered out of place: "
+ODD = Reply(451, "4.5.0", f"{OUT}250 2.0.0 ok")
 
 
 def talk(dialogue: Generator[Any, Any, Any], *answers: Reply) -> tuple[list[str], Any]:
@@ -69,6 +75,11 @@ def talk(dialogue: Generator[Any, Any, Any], *answers: Reply) -> tuple[list[str]
                 case Content():
                     sent.append("CONTENT")
                     request = dialogue.send([])
+                case Chunks(ahead):
+                    sent.append(f"CHUNKS {ahead}")
+                    early = left[:1] == [EARLY]
+                    given, left = (left[1:2], left[2:]) if early else ([], left)
+                    request = dialogue.send(given)
                 case Upgrade():
                     sent.append("UPGRADE")
                     request = dialogue.send([])
@@ -118,6 +129,63 @@ def both(stage: Stage, reply: Reply) -> dict[Address, RecipientOutcome]:
 )
 def test_pipelined(answers, sent, expected):
     assert talk(deliver(ENVELOPE, SMALL, PIPELINING), *answers) == (sent, expected)
+
+
+UNKNOWN = Reply(500, "5.5.1", "what?")
+THROUGH = [MAIL + RCPTS, "CHUNKS 16", ""]
+
+
+@pytest.mark.rfc("3030 section 2")
+@pytest.mark.parametrize(
+    ("answers", "sent", "expected"),
+    [
+        ([OK, OK, OK, OK], THROUGH, both(Stage.END, OK)),
+        ([OK, OK, OK, LATER], THROUGH, both(Stage.END, LATER)),
+        ([OK, OK, OK, NO, OK], [*THROUGH, "RSET|"], both(Stage.END, NO)),
+        ([OK, OK, OK], THROUGH, both(Stage.END, LOST)),
+        (
+            [OK, OK, OK, GO],
+            THROUGH,
+            both(Stage.END, msgspec.structs.replace(ODD, text=OUT + "354 go")),
+        ),
+        ([OK, OK, OK, EARLY, NO, OK], [*THROUGH[:2], "RSET|"], both(Stage.DATA, NO)),
+        ([OK, OK, OK, EARLY, LOST], THROUGH[:2], both(Stage.DATA, LOST)),
+        (
+            [OK, NO, OK, OK],
+            THROUGH,
+            {ALICE: RecipientOutcome(Stage.RCPT, NO), CAROL: RecipientOutcome(Stage.END, OK)},
+        ),
+        ([OK, NO, NO, OK], [THROUGH[0], "RSET|"], both(Stage.RCPT, NO)),
+        ([NO, NO, NO], [THROUGH[0]], both(Stage.MAIL, NO)),
+        # It does not know what it offers: the same again with DATA.
+        (
+            [OK, OK, OK, UNKNOWN, OK, OK, OK, OK, GO, OK],
+            [*THROUGH, "RSET|", ALL, "CONTENT", ".|"],
+            both(Stage.END, OK),
+        ),
+        (
+            [OK, OK, OK, EARLY, UNKNOWN, OK, OK, OK, OK, GO, OK],
+            [*THROUGH[:2], "RSET|", ALL, "CONTENT", ".|"],
+            both(Stage.END, OK),
+        ),
+    ],
+)
+def test_chunks(answers, sent, expected):
+    assert talk(deliver(ENVELOPE, SMALL, CHUNKING), *answers) == (sent, expected)
+
+
+@pytest.mark.rfc("3030 section 4.2")
+def test_chunks_one_by_one_without_pipelining():
+    alone = Capabilities(frozenset({"CHUNKING"}))
+    sent = [MAIL, "RCPT TO:<alice@example.org>|", "RCPT TO:<carol@example.org>|", "CHUNKS 0", ""]
+    assert talk(deliver(ENVELOPE, SMALL, alone), OK, OK, OK, OK) == (sent, both(Stage.END, OK))
+
+
+@pytest.mark.rfc("2033 section 4.2")
+def test_no_chunks_in_lmtp():
+    offered = msgspec.structs.replace(CHUNKING, lmtp=True)
+    sent, _ = talk(deliver(ENVELOPE, SMALL, offered), OK, OK, OK, GO, OK, OK)
+    assert sent == [MAIL + RCPTS, "DATA|", "CONTENT", ".|"]
 
 
 LMTP = Capabilities(frozenset({"PIPELINING"}), lmtp=True)
@@ -413,20 +481,20 @@ CONTENT = st.lists(
 
 
 @settings(deadline=None)
-@given(CONTENT)
-def test_any_content_arrives_as_it_was_sent(pieces):
+@given(CONTENT, st.booleans())
+def test_any_content_arrives_as_it_was_sent(pieces, chunking):
     """Bare line ends become CRLF, a last line gets its CRLF, and nothing else changes."""
     whole = b"".join(pieces)
     expected = b"\r\n".join(whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"))
     if expected and not expected.endswith(b"\r\n"):
         expected += b"\r\n"
-    assert expected == through_the_server(pieces)
+    assert expected == through_the_server(pieces, chunking)
 
 
-def through_the_server(pieces: list[bytes]) -> bytes:
-    """Deliver to our own engine; what it took."""
-    server = SmtpServer(ServerOptions("mx.example.org"))
-    reader, taken, stuffer = ReplyReader(), [], Stuffer()
+def through_the_server(pieces: list[bytes], chunking: bool) -> bytes:
+    """Deliver to our own engine, with BDAT or with DATA; what it took."""
+    server = SmtpServer(ServerOptions("mx.example.org", chunking=chunking))
+    reader, taken, stuffer, held = ReplyReader(), [], Stuffer(dots=not chunking), b""
 
     def exchange(data: bytes) -> list[Reply]:
         heard = []
@@ -454,8 +522,14 @@ def through_the_server(pieces: list[bytes]) -> bytes:
                     exchange(stuffer.take(piece))
                 exchange(stuffer.end())
                 request = dialogue.send([])
+            elif isinstance(request, Chunks):
+                for piece in pieces:
+                    assert exchange(chunk(stuffer.take(piece))) == [replies.OK]
+                held = chunk(stuffer.end(), last=True)
+                request = dialogue.send([])
             else:
-                request = dialogue.send(exchange(b"".join(request.commands)))
+                request = dialogue.send(exchange(held + b"".join(request.commands)))
+                held = b""
     except StopIteration as end:
         outcomes = end.value
     assert outcomes == {ALICE: RecipientOutcome(Stage.END, replies.OK)}

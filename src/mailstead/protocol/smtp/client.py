@@ -21,6 +21,7 @@ from mailstead.protocol.lines import normalise_newlines
 from mailstead.protocol.smtp import replies
 
 KEYWORDS_LIMIT = 100  # lines of an EHLO reply that we look at
+CHUNKS_AHEAD = 16  # chunks on their way to a peer that lets us send ahead
 
 T = TypeVar("T")
 
@@ -36,11 +37,22 @@ class Content(msgspec.Struct, frozen=True):
     """Now send header and body, dot-stuffed, but not yet the final dot."""
 
 
+class Chunks(msgspec.Struct, frozen=True):
+    """Now send header and body in chunks (RFC 3030), but for the last, which LAST_CHUNK sends.
+
+    No reply if all of them were taken, else the one that was not; `ahead` may be unanswered.
+    """
+
+    ahead: int = 0
+
+
 class Upgrade(msgspec.Struct, frozen=True):
     """Now do the TLS handshake; no reply. If it fails the driver ends the dialogue."""
 
 
-Request = Batch | Content | Upgrade
+LAST_CHUNK = b""  # the command that the driver has had ready since Chunks
+
+Request = Batch | Content | Chunks | Upgrade
 Dialogue = Generator[Request, list[Reply], T]
 
 
@@ -51,7 +63,7 @@ class Stage(enum.StrEnum):
     MAIL = "mail"
     RCPT = "rcpt"
     DATA = "data"  # the DATA command, or content that did not get out whole
-    END = "end"  # after the final dot: with CONNECTION_LOST nobody knows what came of it
+    END = "end"  # after the final dot or chunk: with CONNECTION_LOST nobody knows what came of it
 
 
 class RecipientOutcome(msgspec.Struct, frozen=True):
@@ -153,24 +165,58 @@ def deliver(
     if not recipients:
         return outcomes
     commands = _envelope_commands(envelope, recipients, message, capabilities)
+    if capabilities.offers("CHUNKING") and not capabilities.lmtp:
+        chunked = yield from _with_chunks(commands, recipients, capabilities)
+        if not any(map(_knows_no_chunks, chunked.values())):
+            return outcomes | chunked
+    return outcomes | (yield from _with_data(commands, recipients, capabilities))
+
+
+def _with_data(
+    commands: list[bytes], recipients: tuple[Address, ...], capabilities: Capabilities
+) -> Dialogue[Outcomes]:
+    """The transaction with DATA (RFC 5321 section 4.1.1.4)."""
     talk = _lockstep
     if capabilities.offers("PIPELINING"):
         talk = _half_pipelined if capabilities.lmtp else _pipelined
     mail, rcpts, data = yield from talk(commands)
     if not _positive(mail):
         yield from _end_unwanted(data)
-        return outcomes | _all(recipients, Stage.MAIL, mail)
-    accepted = []
-    for recipient, reply in zip(recipients, rcpts, strict=True):
-        if _positive(reply):
-            accepted.append(recipient)
-        else:
-            outcomes[recipient] = RecipientOutcome(Stage.RCPT, _negative(reply))
+        return _all(recipients, Stage.MAIL, mail)
+    accepted, outcomes = _taken(recipients, rcpts)
     if not accepted or data.code != 354:
         yield from _end_unwanted(data)
         yield from _reset_unless_closed([*rcpts, data])
         return outcomes | _all(accepted, Stage.DATA, data)
     return outcomes | (yield from _send_content(accepted, capabilities.lmtp))
+
+
+def _with_chunks(
+    commands: list[bytes], recipients: tuple[Address, ...], capabilities: Capabilities
+) -> Dialogue[Outcomes]:
+    """The transaction with BDAT (RFC 3030 section 2): nothing is stuffed, nothing sent in vain."""
+    ahead = capabilities.offers("PIPELINING")
+    mail, rcpts = yield from (_together if ahead else _one_by_one)(commands)
+    if not _positive(mail):
+        return _all(recipients, Stage.MAIL, mail)
+    accepted, outcomes = _taken(recipients, rcpts)
+    if not accepted:
+        yield from _reset_unless_closed(rcpts)
+        return outcomes
+    refused = yield Chunks(CHUNKS_AHEAD if ahead else 0)
+    if refused:
+        yield from _reset_unless_closed(refused)
+        return outcomes | _all(accepted, Stage.DATA, refused[0])
+    (end,) = yield Batch((LAST_CHUNK,))
+    if end.permanent:  # it may have been the command that was not understood
+        yield from _reset_unless_closed([end])
+    settled = RecipientOutcome(Stage.END, _settled(end))
+    return outcomes | dict.fromkeys(accepted, settled)
+
+
+def _knows_no_chunks(outcome: RecipientOutcome) -> bool:
+    """BDAT itself is unknown, whatever EHLO said (RFC 5321 section 4.2.4)."""
+    return outcome.stage in (Stage.DATA, Stage.END) and outcome.reply.code in (500, 502)
 
 
 def ask_about(
@@ -214,6 +260,17 @@ def _settled(reply: Reply) -> Reply:
     return reply if _positive(reply) else _negative(reply)
 
 
+def _taken(recipients: tuple[Address, ...], rcpts: list[Reply]) -> tuple[list[Address], Outcomes]:
+    """Who was accepted, and what came of the others."""
+    replied = list(zip(recipients, rcpts, strict=True))
+    refused = {
+        one: RecipientOutcome(Stage.RCPT, _negative(reply))
+        for one, reply in replied
+        if not _positive(reply)
+    }
+    return [one for one, _ in replied if one not in refused], refused
+
+
 Talked = tuple[Reply, list[Reply], Reply]
 
 
@@ -224,26 +281,33 @@ def _pipelined(commands: list[bytes]) -> Dialogue[Talked]:
 
 def _half_pipelined(commands: list[bytes]) -> Dialogue[Talked]:
     """DATA apart: an LMTP server that took it without recipients would owe no reply to the dot."""
-    mail, *rcpts = yield Batch(tuple(commands))
-    if not _positive(mail) or not any(map(_positive, rcpts)):
-        return mail, rcpts, rcpts[-1]
-    (data,) = yield Batch((_command("DATA"),))
-    return mail, rcpts, data
+    return (yield from _then_data(*(yield from _together(commands))))
 
 
 def _lockstep(commands: list[bytes]) -> Dialogue[Talked]:
     """As _pipelined, one by one; a command that was not sent has the reply that was in its way."""
-    rcpts: list[Reply] = []
-    (mail,) = yield Batch((commands[0],))
-    if not _positive(mail):
-        return mail, rcpts, mail
-    for command in commands[1:]:
-        (reply,) = yield Batch((command,))
-        rcpts.append(reply)
-    if not any(map(_positive, rcpts)):
-        return mail, rcpts, rcpts[-1]
+    return (yield from _then_data(*(yield from _one_by_one(commands))))
+
+
+def _then_data(mail: Reply, rcpts: list[Reply]) -> Dialogue[Talked]:
+    if not _positive(mail) or not any(map(_positive, rcpts)):
+        return mail, rcpts, rcpts[-1] if rcpts else mail
     (data,) = yield Batch((_command("DATA"),))
     return mail, rcpts, data
+
+
+def _together(commands: list[bytes]) -> Dialogue[tuple[Reply, list[Reply]]]:
+    mail, *rcpts = yield Batch(tuple(commands))
+    return mail, rcpts
+
+
+def _one_by_one(commands: list[bytes]) -> Dialogue[tuple[Reply, list[Reply]]]:
+    rcpts: list[Reply] = []
+    (mail,) = yield Batch((commands[0],))
+    for command in commands[1:] if _positive(mail) else ():
+        (reply,) = yield Batch((command,))
+        rcpts.append(reply)
+    return mail, rcpts
 
 
 def _end_unwanted(data: Reply) -> Dialogue[None]:
@@ -372,19 +436,26 @@ def _limit(pattern: re.Pattern[str], limits: str) -> int:
 
 # --- content
 
+
+def chunk(data: bytes, last: bool = False) -> bytes:
+    """A chunk with its command (RFC 3030 section 2)."""
+    return b"BDAT %d%b\r\n%b" % (len(data), b" LAST" if last else b"", data)
+
+
 _DOT = re.compile(rb"\r\n\.")
 
 
 class Stuffer:
     """Doubles the dots at the start of lines (RFC 5321 section 4.5.2), piece by piece.
 
-    A bare LF or CR becomes CRLF, so that no peer, however lenient, can find an end of data that
-    is none.
+    In chunks (`dots` false) they stay as they are (RFC 3030 section 2). A bare LF or CR becomes
+    CRLF, so that no peer, however lenient, can find an end of data that is none.
     """
 
-    __slots__ = ("_held", "_tail")
+    __slots__ = ("_dots", "_held", "_tail")
 
-    def __init__(self) -> None:
+    def __init__(self, dots: bool = True) -> None:
+        self._dots = dots
         self._tail = b"\r\n"  # the last two octets sent: the content begins a line
         self._held = b""  # a CR whose LF may come with the next piece
 
@@ -397,8 +468,9 @@ class Stuffer:
         # Two octets of the tail stand in front, so a dot at the border is seen with its CRLF.
         joined = self._tail + normalise_newlines(piece)
         self._tail = joined[-2:]
-        stuffed = joined.replace(b"\r\n.", b"\r\n..") if _DOT.search(joined) else joined
-        return stuffed[2:]
+        if self._dots and _DOT.search(joined):
+            joined = joined.replace(b"\r\n.", b"\r\n..")
+        return joined[2:]
 
     def end(self) -> bytes:
         """What is missing before the final dot can be sent: CRLF, or nothing."""

@@ -22,14 +22,17 @@ from mailstead.msgauth.tlsrpt import Result
 from mailstead.net.tls import TlsError, TlsStream, opportunistic_context, verifying_context
 from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.client import (
+    LAST_CHUNK,
     Batch,
     Capabilities,
+    Chunks,
     Content,
     Dialogue,
     Request,
     Stuffer,
     Upgrade,
     authenticate,
+    chunk,
     hello,
     local_hello,
     start_tls,
@@ -53,7 +56,12 @@ QUIT_TIMEOUT = timedelta(seconds=5)  # courtesy
 # A small message goes out with its final dot in one write; a bigger one block by block.
 BLOCK_SIZE = 64 * 1024
 
-_LIMITS = {b"DATA": DATA_TIMEOUT, b".\r\n": END_TIMEOUT, b"QUIT": QUIT_TIMEOUT}
+_LIMITS = {
+    b"DATA": DATA_TIMEOUT,
+    b".\r\n": END_TIMEOUT,
+    LAST_CHUNK: END_TIMEOUT,
+    b"QUIT": QUIT_TIMEOUT,
+}
 
 Pieces = Callable[[], AsyncIterator[bytes]]
 
@@ -126,6 +134,9 @@ class Connection:
             case Content():
                 assert pieces is not None
                 return await self._content(pieces)
+            case Chunks(ahead):
+                assert pieces is not None
+                return await self._chunks(pieces, ahead)
             case Upgrade():
                 return []  # the last request of `start_tls`: the dialer does it next
 
@@ -171,6 +182,23 @@ class Connection:
                 held = b""
         self._held = held + stuffer.end()
         return []
+
+    async def _chunks(self, pieces: Pieces, ahead: int) -> list[Reply]:
+        """Chunk after chunk; the last is held until it is asked for."""
+        stuffer, held, unanswered = Stuffer(dots=False), b"", 0
+        async for piece in pieces():
+            held += stuffer.take(piece)
+            if len(held) > BLOCK_SIZE:
+                if not await self._send_block(chunk(held)):
+                    return [CONNECTION_LOST]
+                held, unanswered = b"", unanswered + 1
+            while unanswered > ahead:
+                unanswered -= 1
+                if not (reply := await self._reply(BLOCK_TIMEOUT)).ok:
+                    return [reply, *[await self._reply(BLOCK_TIMEOUT) for _ in range(unanswered)]]
+        said = [await self._reply(BLOCK_TIMEOUT) for _ in range(unanswered)]
+        self._held = chunk(held + stuffer.end(), last=True)
+        return [reply for reply in said if not reply.ok]
 
     async def _send_block(self, data: bytes) -> bool:
         try:

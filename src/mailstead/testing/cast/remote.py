@@ -55,7 +55,7 @@ class Script(msgspec.Struct, frozen=True):
     greet: Callable[[], Answer] = lambda: replies.greeting("mx.example")
     mail: Callable[[Address | None], Answer] = lambda _: replies.SENDER_OK
     rcpt: Callable[[Address], Answer] = lambda _: replies.RECIPIENT_OK
-    data: Callable[[], Answer] = lambda: replies.START_DATA
+    data: Callable[[], Answer] | None = None  # who has an answer to DATA offers no other way
     end: Callable[[], Answer] = lambda: replies.OK
     end_each: Callable[[Address], Answer] = lambda _: replies.OK  # in LMTP instead
     log_in: Callable[[str, str], Answer] = lambda *_: replies.AUTH_FAILED
@@ -108,10 +108,10 @@ class _Session:
     def __init__(self, remote: Remote, stream: Stream) -> None:
         self.remote, self.script, self.stream = remote, remote.script, stream
         tls = self.script.tls is not None or self.script.garbled_handshake
-        options = msgspec.structs.replace(
-            self.script.options, tls_available=tls, size_limit=self.script.options.size_limit
+        chunking = self.script.options.chunking and self.script.data is None
+        self.engine = SmtpServer(
+            msgspec.structs.replace(self.script.options, tls_available=tls, chunking=chunking)
         )
-        self.engine = SmtpServer(options)
         self.exchange: sasl.Exchange | None = None
         self.login = self.helo = ""
         self.forget()
@@ -186,7 +186,7 @@ class _Session:
             case Rcpt(recipient, wish):
                 return self.take(recipient, wish)
             case Data():
-                return self.script.data()
+                return self.script.data() if self.script.data else replies.START_DATA
             case MessageEnd():
                 return self.finish()
             case Auth(mechanism, initial):
