@@ -11,6 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 OFFLOAD_THREADS = 2
+TOKENS_AHEAD = 256  # octets of chance that one call to the kernel brings
 
 
 class SystemClock:
@@ -30,10 +31,14 @@ class SystemRandom:
 
     def __init__(self) -> None:
         self._random = random.SystemRandom()
+        self._unused = b""
 
     def token(self, octets: int) -> bytes:
         """So many octets that nobody can guess."""
-        return secrets.token_bytes(octets)
+        if octets > len(self._unused):
+            self._unused = secrets.token_bytes(max(octets, TOKENS_AHEAD))
+        token, self._unused = self._unused[:octets], self._unused[octets:]
+        return token
 
     def uniform(self, low: float, high: float) -> float:
         """A number between the two."""

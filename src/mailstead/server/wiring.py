@@ -25,6 +25,7 @@ from mailstead.server import config as config_file
 from mailstead.server.config import Config, Dns, parse_endpoint
 from mailstead.services import doorkeeper as doorkeeping
 from mailstead.services.accounts import Accounts
+from mailstead.services.delivery.known import KnownRecipients
 from mailstead.services.delivery.recipients import Catch
 from mailstead.services.delivery.relaying import Relays
 from mailstead.services.doorkeeper import Doorkeeper
@@ -104,6 +105,7 @@ def build(
         watch=watch,
         accounts=accounts,
         signing=Signing(told, world.clock),
+        known=KnownRecipients(told, world.clock),
         relays=Relays(told, CallAhead(told, world, sending(config), meter).ask),
         return_paths=ReturnPaths(told, world.random),
         doorkeeper=doorkeeper,

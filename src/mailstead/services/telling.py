@@ -4,11 +4,14 @@ Holds: nothing is told before it is on disk.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from mailstead.model.entries import AnyEntry
 from mailstead.model.numbers import TraceId
 from mailstead.storage.plan import Applied, JournalRow, Plan
-from mailstead.storage.store import Store
+from mailstead.storage.store import Store, Tx
+
+T = TypeVar("T")
 
 Tell = Callable[[TraceId, Sequence[AnyEntry]], None]
 
@@ -20,8 +23,14 @@ class TellingStore:
         self._store, self._tell = store, tell
         self.read = store.read
         self.look_up = store.look_up
-        self.write = store.write
         self.close = store.close
+        self.changes = 0  # that were not mail coming in or going out
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        """work(tx), committed; if work raises, nothing of it happened."""
+        done = await self._store.write(work)
+        self.changes += 1
+        return done
 
     async def apply(self, plan: Plan) -> Applied:
         """The plan, committed, then told."""

@@ -19,6 +19,7 @@ SEPARATOR = "+"  # between the name of an account and its tag (RFC 5233 section 
 JOURNAL_DAYS = 30
 TRASH_DAYS = 30  # that messages stay in Trash and Junk; 0 for ever
 TARGETS_LIMIT = 1000  # of one alias
+NO_END = 2**63 - 1  # of the room in an account without quota
 ROLES = ("postmaster", "abuse")  # always exist (RFC 5321 section 4.5.1, RFC 2142)
 
 
@@ -60,7 +61,12 @@ class ToAccount(msgspec.Struct, frozen=True):
     login: str
     inbox: MailboxId
     rule: str  # "account", "subaddress", "catch-all", "role"
-    full: bool  # the quota is used up
+    room: int  # octets that the quota leaves
+
+    @property
+    def full(self) -> bool:
+        """The quota is used up."""
+        return self.room <= 0
 
 
 class ToTargets(msgspec.Struct, frozen=True):
@@ -106,7 +112,7 @@ def find_destination(tx: Tx, address: Address) -> Destination:
     if found is None and domain.catch_all:
         found = _catch_all(tx, domain)
     if isinstance(found, ToAccount) and found.full and local_part in ROLES:
-        return msgspec.structs.replace(found, full=False)  # a role is never refused
+        return msgspec.structs.replace(found, room=NO_END)  # a role is never refused
     return found or ToNobody()
 
 
@@ -116,7 +122,7 @@ def find_postmaster(tx: Tx) -> ToAccount | None:
     found = None if login is None else _follow(tx, login, "role")
     if not isinstance(found, ToAccount):
         return None
-    return msgspec.structs.replace(found, full=False)
+    return msgspec.structs.replace(found, room=NO_END)
 
 
 def find_domain(tx: Tx, name: str) -> HostedDomain | None:
@@ -185,7 +191,7 @@ def _destination(
         return ToTargets(domain.organisation, _targets(tx, domain.id, local_part))
     if not active:
         return ToNobody()
-    return ToAccount(account, organisation, login, inbox, rule, bool(quota) and used >= quota)
+    return ToAccount(account, organisation, login, inbox, rule, quota - used if quota else NO_END)
 
 
 def _targets(tx: Tx, domain: DomainId, local_part: str) -> tuple[Address, ...]:

@@ -7,6 +7,7 @@ import msgspec
 
 from mailstead.model.world import World
 from mailstead.services.accounts import Accounts
+from mailstead.services.delivery.known import KnownRecipients
 from mailstead.services.delivery.recipients import Catch
 from mailstead.services.delivery.relaying import Relays
 from mailstead.services.doorkeeper import Doorkeeper
@@ -37,6 +38,7 @@ class Site(msgspec.Struct, frozen=True):
     watch: Watch
     accounts: Accounts
     signing: Signing
+    known: KnownRecipients
     relays: Relays
     return_paths: ReturnPaths
     doorkeeper: Doorkeeper

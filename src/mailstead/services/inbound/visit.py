@@ -74,6 +74,7 @@ class Visit:
         self.screening: Screening | None = None
         self.body_hash: BodyHash | None = None
         self.helo_event: Helo | None = None
+        self.here = is_within(peer.address, LOOPBACK)
         self.relays = role is Role.MX and site.doorkeeper.may_relay(peer.address)
         self.unknown = 0  # recipients
         self.stranger = site.doorkeeper.stranger(peer.address)
@@ -109,7 +110,7 @@ class Visit:
             return replies.TOO_MANY_RECIPIENTS
         if self._has_harvested():
             return replies.TOO_MANY_UNKNOWN
-        found = await self.site.store.look_up(lambda tx: self._find(tx, recipient))
+        found = await self._look_up(recipient)
         if found in _NOBODY_HERE and self.role is not Role.LMTP:
             sender = self.login.organisation if self.login else None
             found = await self.site.relays.find(recipient, sender) or found
@@ -129,7 +130,7 @@ class Visit:
         self.body = Gathering(self.site.spool, self.site.budget)
         if self.login is not None or self.relays:  # it may be signed
             self.body_hash = BodyHash()
-        elif self.role is Role.MX and not is_within(self.peer.address, LOOPBACK):
+        elif self.role is Role.MX and not self.here:
             helo = self.helo_event.name if self.helo_event else ""
             path = str(self.envelope.reverse_path or "")
             self.screening = Screening(self.site, Client(self.peer.address, helo, path), header)
@@ -196,7 +197,7 @@ class Visit:
         """The same with a reply for each recipient: who has no room any more is put off alone."""
         taken = self.recipients
         again = await self.site.store.look_up(
-            lambda tx: [self._find(tx, found.address) for found in taken]
+            lambda tx: [self._find_here(tx, found.address) for found in taken]
         )
         self.recipients = []
         for found, now in zip(taken, again, strict=True):
@@ -333,14 +334,28 @@ class Visit:
             story.append(Completed(at=self._now(), changes=done.changes))
         return done.header
 
-    def _find(self, tx: Tx, recipient: Address) -> Found | Reply:
-        bounce = self.envelope.reverse_path is None
-        found = recipients.find(tx, recipient, self.site.catch, bounce)
+    async def _look_up(self, recipient: Address) -> Found | Reply:
+        """Where the recipient leads, or why it cannot be taken."""
+        store, known = self.site.store, self.site.known
+        found: Found | NotHere | Reply | None = known.find(recipient)
+        if found is None or self.site.catch is not None:
+            found = await store.look_up(lambda tx: self._find(tx, recipient))
+            known.remember(recipient, found)
         if not isinstance(found, NotHere):
             return found
         if self.login is not None:
-            return recipients.leave(found.address, self.login.organisation)
-        return self._relay(tx, found.address) if self.relays else replies.RELAY_DENIED
+            return recipients.leave(recipient, self.login.organisation)
+        if not self.relays:
+            return replies.RELAY_DENIED
+        return await store.look_up(lambda tx: self._relay(tx, recipient))
+
+    def _find(self, tx: Tx, recipient: Address) -> Found | NotHere | Reply:
+        bounce = self.envelope.reverse_path is None
+        return recipients.find(tx, recipient, self.site.catch, bounce)
+
+    def _find_here(self, tx: Tx, recipient: Address) -> Found | Reply:
+        found = self._find(tx, recipient)
+        return replies.RELAY_DENIED if isinstance(found, NotHere) else found
 
     def _relay(self, tx: Tx, recipient: Address) -> Found | Reply:
         """Without log-in, from a listed network, as a sender of a domain hosted here."""
