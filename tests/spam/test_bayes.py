@@ -8,11 +8,23 @@ from hypothesis import strategies as st
 
 from mailstead.message.header import split
 from mailstead.message.mime import scan
-from mailstead.spam.bayes import HEADER_CLUES, OPEN, TEXT_CLUES, Totals, probability
-from mailstead.spam.tokens import hash_token, tokens
+from mailstead.spam.bayes import (
+    HEADER_CLUES,
+    OPEN,
+    PREJUDICE,
+    TEXT_CLUES,
+    Totals,
+    probability,
+    weigh,
+)
+from mailstead.spam.sight import look
+from mailstead.spam.tokens import named_tokens, token_of
 
 TOTALS = Totals(ham=100, spam=100)
 TEXT, HEADER = 2, 3  # a token of the text, one of the header
+
+
+HALF = PREJUDICE / 2
 
 
 @pytest.mark.parametrize(
@@ -20,16 +32,19 @@ TEXT, HEADER = 2, 3  # a token of the text, one of the header
     [
         ((50, 50), TOTALS, 0.0),
         ((0, 0), TOTALS, 0.0),
-        ((0, 1), TOTALS, math.log(1.05 / 0.05)),
-        ((1, 0), TOTALS, -math.log(1.05 / 0.05)),
-        ((0, 100), TOTALS, math.log(100.05 / 0.05)),
-        ((10, 10), Totals(ham=100, spam=10), math.log((0.05 + 20 / 1.1) / (0.05 + 2 / 1.1))),
-        ((-5, 500), TOTALS, math.log(100.05 / 0.05)),
+        ((0, 1), TOTALS, math.log((1 + HALF) / HALF)),
+        ((1, 0), TOTALS, -math.log((1 + HALF) / HALF)),
+        ((0, 100), TOTALS, math.log((100 + HALF) / HALF)),
+        ((10, 10), Totals(100, 10), math.log((HALF + 20 / 1.1) / (HALF + 2 / 1.1))),
+        ((-5, 500), TOTALS, math.log((100 + HALF) / HALF)),
     ],
 )
 def test_weight_of_a_token(count, totals, weight):
-    judgement = probability([TEXT], {TEXT: count}, totals)
-    assert math.isclose(judgement.clues[0].weight, weight, abs_tol=1e-12)
+    assert math.isclose(weigh(*count, totals), weight, abs_tol=1e-12)
+
+
+def test_faint_tokens_tell_nothing():
+    assert probability([TEXT, 4], {TEXT: (50, 50), 4: (50, 51)}, TOTALS).clues == ()
 
 
 @pytest.mark.parametrize("totals", [Totals(0, 0), Totals(5, 0), Totals(0, 5), Totals(-1, 5)])
@@ -85,8 +100,7 @@ def test_ham_and_spam_are_alike(counts):
 
 @given(st.integers(1, 50), st.integers(0, 99))
 def test_more_spam_weighs_more(ham, spam):
-    less, more = ({TEXT: (ham, count)} for count in (spam, spam + 1))
-    assert probability([TEXT], less, TOTALS).weight < probability([TEXT], more, TOTALS).weight
+    assert weigh(ham, spam, TOTALS) < weigh(ham, spam + 1, TOTALS)
 
 
 HAM = """\
@@ -107,7 +121,7 @@ Subject: MAKE MONEY FAST|Guaranteed income from home, click now http://win.examp
 
 def _tokens(line: str) -> dict[int, str]:
     header, body = split(line.replace("|", "\r\n\r\n").encode())
-    return tokens(header, scan(header, body), body)
+    return named_tokens(look(header, scan(header, body), body))
 
 
 def _trained() -> dict[int, tuple[int, int]]:
@@ -139,4 +153,4 @@ def test_clues_can_be_read():
     clues = probability(found, _trained(), Totals(5, 5)).clues
     spam = {found[clue.token] for clue in clues if clue.weight > 0}
     assert {"click", "url:win.example"} <= spam
-    assert hash_token("click") in {clue.token for clue in clues}
+    assert token_of("click") in {clue.token for clue in clues}

@@ -1,4 +1,4 @@
-"""What a reader sees of HTML, what is hidden from him, and where its links go.
+"""What a reader sees of HTML, what is hidden from him, where its links go and what they say.
 
 A scanner, no parser: tags are taken off one after the other, as a browser would for text alone.
 Markup that is never closed goes to the end, as in a browser, so that no character is looked for
@@ -12,18 +12,22 @@ import msgspec
 
 LINK_LIMIT = 200  # links of one text
 TRAIT_LIMIT = 100  # kinds of tags of one text
+ANCHOR_LENGTH = 200  # characters of the text of a link that are looked at
 _TAG_LIMIT = 1000  # characters of one tag that are looked at
 
 # Tags that do not part a word: vi<b></b>agra is one.
 _INLINE_TAGS = "a b i u em strong font span big small tt sub sup s strike mark ins del label wbr"
 _INLINE = frozenset(_INLINE_TAGS.split())
 _VOID_TAGS = "area base br col embed hr img input link meta param source track wbr"
-_VOID = frozenset(_VOID_TAGS.split())
 # An element that is opened in itself was closed without saying so.
 _IMPLIED = frozenset(("p", "li", "td", "th", "tr", "dt", "dd", "option"))
 _RAW = frozenset(("script", "style", "title", "textarea", "noembed", "xmp"))
+_UNHIDING = _RAW | frozenset(_VOID_TAGS.split())  # with nothing in them that could be hidden
+# Most tags, and none of them leads anywhere.
+_PLAIN_TAGS = "b i u em strong font span big small p br tr hr li ul ol center head html div"
+_PLAIN = frozenset(_PLAIN_TAGS.split())
 
-_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]{0,20}+)")
+_MARKUP = re.compile(r"<(?:(/?)([A-Za-z][A-Za-z0-9:-]{0,20}+)([^>]*+)>?|(!--)|[!?/][^>]*+>?)")
 _RAW_END = {name: re.compile(rf"</{name}\b", re.I) for name in _RAW}
 _LINK = re.compile(r"\b(?:href|src|action|background)\s*+=\s*+[\"']?+([^\s\"'>]{4,500})", re.I)
 _HIDING = re.compile(
@@ -36,12 +40,18 @@ _LONG_REFERENCE = re.compile(r"&#[0-9]{8,}+;?")
 
 
 class Page(msgspec.Struct, frozen=True):
-    """The text that is shown and that is hidden, the links, the names of the tags."""
+    """The text that is shown and that is hidden, the links, the names of the tags.
+
+    `anchors` are links with the text that is shown for them; `cuts` counts comments in the middle
+    of a word, which no reader sees.
+    """
 
     shown: str
     hidden: str
     links: tuple[str, ...]
     traits: tuple[str, ...]
+    anchors: tuple[tuple[str, str], ...] = ()
+    cuts: int = 0
 
 
 def read(text: str) -> Page:
@@ -54,73 +64,96 @@ class _Reader:
         self._text = text
         self._shown: list[str] = []
         self._hidden: list[str] = []
+        self._into = self._shown
         self._links: list[str] = []
+        self._anchors: list[tuple[str, str]] = []
+        self._anchor = ""  # the link whose text is being read, and where that began
+        self._anchor_start = 0
         self._traits: dict[str, None] = {}
+        self._cuts = 0
         self._hider = ""  # the element that hides what is in it, and how deep it is in itself
         self._depth = 0
 
     def read(self) -> Page:
         """The whole text, once."""
         text, at = self._text, 0
-        while (start := text.find("<", at)) >= 0:
-            self._say(text[at:start])
-            at = self._markup(start)
-        self._say(text[at:])
+        for found in _MARKUP.finditer(text):
+            start, end = found.span()
+            if start < at:  # in a comment, or in a script
+                continue
+            if start > at:
+                self._into.append(text[at:start])
+            closing, name, attributes, comment = found.groups()
+            if name:
+                at = self._tag(name.lower(), closing, attributes, end)
+            elif comment:
+                at = self._comment(start, end)
+            else:
+                at = end
+        self._into.append(text[at:])
         return Page(
             shown=_unescape("".join(self._shown)),
             hidden=_unescape("".join(self._hidden)),
             links=tuple(map(_unescape, self._links)),
             traits=tuple(self._traits),
+            anchors=tuple(self._anchors),
+            cuts=self._cuts,
         )
 
-    def _say(self, text: str) -> None:
-        (self._hidden if self._hider else self._shown).append(text)
+    def _comment(self, start: int, at: int) -> int:
+        """Where it is over; "<!-->" is a whole one."""
+        end = self._text.find("-->", at - 2)
+        if end < 0:
+            return len(self._text)
+        around = self._text[start - 1 : start] + self._text[end + 3 : end + 4]
+        self._cuts += len(around) == 2 and around.isalpha()
+        return end + 3
 
-    def _markup(self, start: int) -> int:
+    def _tag(self, name: str, closing: str, attributes: str, end: int) -> int:
         """Takes off what begins here; where it is over."""
-        if self._text.startswith("<!--", start):
-            return self._behind("-->", start + 2)  # "<!-->" is a whole comment
-        tag = _TAG.match(self._text, start)
-        if tag is None:
-            if self._text[start + 1 : start + 2] in ("!", "?", "/"):
-                return self._behind(">", start)
-            self._say("<")
-            return start + 1
-        end = self._behind(">", tag.end())
-        name = tag[2].lower()
-        self._tag(name, bool(tag[1]), self._text[tag.end() : min(end, tag.end() + _TAG_LIMIT)])
-        if name in _RAW and not tag[1]:
-            return self._raw(name, end)
-        return end
+        if name not in _INLINE:
+            self._into.append(" ")
+        if name == self._hider:
+            self._depth += -1 if closing or name in _IMPLIED else 1
+            if not self._depth:
+                self._hider, self._into = "", self._shown
+        if closing:
+            if name == "a" and self._anchor:
+                self._end_anchor()
+            return end
+        if name not in self._traits and len(self._traits) < TRAIT_LIMIT:
+            self._traits[name] = None
+        if len(attributes) > 1:
+            self._attributes(name, attributes[:_TAG_LIMIT])
+        return self._raw(name, end) if name in _RAW else end
 
-    def _behind(self, mark: str, at: int) -> int:
-        found = self._text.find(mark, at)
-        return len(self._text) if found < 0 else found + len(mark)
+    def _attributes(self, name: str, attributes: str) -> None:
+        if not self._hider and name not in _UNHIDING and _HIDING.search(attributes):
+            self._hider, self._depth, self._into = name, 1, self._hidden
+        if name in _PLAIN or len(self._links) >= LINK_LIMIT:
+            return
+        found = _LINK.findall(attributes)
+        if found:
+            self._links += found[: LINK_LIMIT - len(self._links)]
+            if name == "a":
+                self._anchor, self._anchor_start = found[0], len(self._shown)
+
+    def _end_anchor(self) -> None:
+        """Only a text that may be a name of a host is of interest."""
+        text = "".join(self._shown[self._anchor_start : self._anchor_start + 20])[:ANCHOR_LENGTH]
+        if "." in text:
+            self._anchors.append((_unescape(self._anchor), _unescape(text)))
+        self._anchor = ""
 
     def _raw(self, name: str, start: int) -> int:
-        """Over what is no markup; only a title is text."""
+        """Over what is no markup, and its end tag; only a title is text."""
         found = _RAW_END[name].search(self._text, start)
         end = found.start() if found else len(self._text)
         if name in ("title", "textarea"):
-            self._say(self._text[start:end])
-        return end
-
-    def _tag(self, name: str, closing: bool, attributes: str) -> None:
-        if name not in _INLINE:
-            self._say(" ")
-        if name == self._hider:
-            self._depth += -1 if closing or name in _IMPLIED else 1
-            self._hider = name if self._depth else ""
-        if closing:
-            return
-        if len(self._traits) < TRAIT_LIMIT:
-            self._traits.setdefault(name)
-        if not attributes.strip("/> "):
-            return
-        if not self._hider and name not in _VOID and _HIDING.search(attributes):
-            self._hider, self._depth = name, 1
-        if len(self._links) < LINK_LIMIT:
-            self._links += _LINK.findall(attributes)[: LINK_LIMIT - len(self._links)]
+            self._into.append(self._text[start:end])
+            self._into.append(" ")
+        over = self._text.find(">", end)
+        return len(self._text) if over < 0 else over + 1
 
 
 def _unescape(text: str) -> str:

@@ -1,57 +1,66 @@
 """The tokens of a message: the words, hosts and shapes that a learning filter counts.
 
-A token is a text of a few characters with its place before it (`subject:offer`, `url:example.org`);
-a word of the body has none. What is kept is its hash of 64 bits, so that counts are small.
+A token is a word with its place (`subject:offer`, `url:example.org`), or two words of the text
+that follow each other. What is kept is a number made of the hashes of word and place.
 Not here: what the counts say (bayes), and what a rule would see (features).
 Holds: never raises; time is linear, and bounded by the limits below; the same message has the
 same tokens for ever, since counts outlive the code.
 """
 
+import functools
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from mailstead.message.addresses import mailboxes
-from mailstead.message.charset import decode_text
-from mailstead.message.header import decode, fields
-from mailstead.message.mime import Buffer, Part, decode_body
-from mailstead.message.parameters import decode_parameter
+from mailstead.message.addresses import HeaderAddress, mailboxes
+from mailstead.message.header import decode
+from mailstead.message.mime import Part
 from mailstead.message.text import fold_case
-from mailstead.spam.hypertext import Page, read
+from mailstead.spam.sight import Link, Sight, charset_of, file_name, without_links
 
-HEADER_TOKEN_LIMIT = 1000  # different tokens of the header
-SHAPE_TOKEN_LIMIT = 200  # different tokens of the shape
-TEXT_TOKEN_LIMIT = 4000  # different tokens of the text
-HEADER_LIMIT = 32 * 1024  # octets of the header that are looked at
-TEXT_LIMIT = 128 * 1024  # octets of all text parts together, as they are encoded
-PART_LIMIT = 50  # parts that are looked at
-WORD_LIMIT = 20_000  # words and pairs that are looked at, repeated ones too
+HEADER_TOKEN_LIMIT = 1000  # different tokens of the header and the shape
+TEXT_TOKEN_LIMIT = 3000  # different tokens of the text
+WORD_LIMIT = 1000
 HIDDEN_LIMIT = 200  # words of hidden text
-VALUE_LIMIT = 1000  # octets of one header field
+SUBJECT_LIMIT = 50  # words of the subject
 RECEIVED_LIMIT = 6  # Received fields, from the top
-LINK_LIMIT = 100  # links of one message
-TOKEN_LENGTH = 80  # characters of one token, its place included
+LINK_LIMIT = 40  # links that tokens are made of
+SHAPE_LIMIT = 20  # parts that tokens are made of
+TOKEN_LENGTH = 100  # characters of one word
 LONGEST_WORD = 20  # characters; of a longer word only the size counts
 SHORTEST_WORD = 2
+KNOWN_WORDS = 100_000  # whose hashes are remembered; some 10 MB
 
-# A hash nobody else computes by chance; BIGINT columns are signed.
+# A hash nobody else computes by chance. Words have 60 bits and are even, places are odd: sums of
+# three and one of them stay within a BIGINT, and the last bit says where a token is from.
 _PERSON = b"mailstead token"
+_BITS = (1 << 60) - 2
+_PAIR = 3  # what the first word of two counts, so that their order matters
+
+Names = dict[int, str]  # token -> what it says, for people
 
 
-def tokens(header: bytes, part: Part, body: Buffer) -> dict[int, str]:
-    """Hash -> text of each token of the message, in the order of reading."""
-    found = _hashed(_header_tokens(header[:HEADER_LIMIT]), HEADER_TOKEN_LIMIT, of_header=True)
-    found |= _hashed(_shape_tokens(part), SHAPE_TOKEN_LIMIT, of_header=True)
-    found |= _hashed(_text_tokens(part, body), TEXT_TOKEN_LIMIT, of_header=False)
-    return found
+def tokens(sight: Sight) -> list[int]:
+    """The tokens of the message, each once: those of the header and the shape, then the text's."""
+    return _Reading(None).read(sight)
 
 
-def hash_token(text: str, of_header: bool = False) -> int:
-    """The 64 bits, signed, that stand for a token; the last one says where it is from."""
-    data = text.encode("utf-8", "replace")
-    digest = hashlib.blake2b(data, digest_size=8, person=_PERSON).digest()
-    return int.from_bytes(digest, "big", signed=True) & -2 | of_header
+def named_tokens(sight: Sight) -> Names:
+    """The same with what they say."""
+    names: Names = {}
+    found = _Reading(names).read(sight)
+    return {token: names[token] for token in found}
+
+
+def token_of(word: str, place: str = "") -> int:
+    """The number of a word in its place."""
+    return _word_id(word) + (_place_id(place) if place else 0)
+
+
+def pair_of(first: str, second: str, place: str = "") -> int:
+    """The number of two words that follow each other."""
+    return _PAIR * _word_id(first) + token_of(second, place)
 
 
 def is_of_header(token: int) -> bool:
@@ -59,68 +68,255 @@ def is_of_header(token: int) -> bool:
     return bool(token & 1)
 
 
-def _hashed(texts: Iterable[str], limit: int, of_header: bool) -> dict[int, str]:
-    found: dict[str, None] = {}
-    for text in texts:
-        found[text[:TOKEN_LENGTH]] = None
-        if len(found) >= limit:
-            break
-    return {hash_token(text, of_header): text for text in found}
+def words_of(text: str) -> list[str]:
+    """The words of a text that count, in small letters."""
+    found = _words(fold_case(text))
+    return [word for word, number in zip(found, _ids(found), strict=True) if number]
 
 
-# Header
-
-_Values = dict[str, list[bytes]]  # by lower-case name
-
-
-def _header_tokens(header: bytes) -> Iterator[str]:
-    values: _Values = {}
-    for field in fields(header):
-        values.setdefault(field.name.lower(), []).append(field.value[:VALUE_LIMIT])
-    subject = decode(_first(values, "subject"))
-    words = list(_words(fold_case(subject)))
-    yield from _placed("subject", words)
-    yield from _placed("subject", map(" ".join, itertools.pairwise(words)))
-    yield from _capitals(subject)
-    yield from _people(values)
-    for name in ("x-mailer", "user-agent"):
-        yield from _placed("mailer", _words(fold_case(decode(_first(values, name)))))
-    yield from _presence(values)
-    yield from _message_id(_first(values, "message-id"))
-    for value in values.get("received", [])[:RECEIVED_LIMIT]:
-        yield from _received(value)
+def _hash(text: str) -> int:
+    data = text.encode("utf-8", "replace")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8, person=_PERSON).digest(), "big")
 
 
-def _first(values: _Values, name: str) -> bytes:
-    return values.get(name, [b""])[0]
+def _word_id(word: str) -> int:
+    return _hash(word[:TOKEN_LENGTH]) & _BITS
 
 
-def _placed(place: str, words: Iterable[str]) -> Iterator[str]:
-    return (f"{place}:{word}" for word in words)
+@functools.cache  # the places are few, and written below
+def _place_id(place: str) -> int:
+    return _hash(f"{place}:") & _BITS | 1
+
+
+# The same words come again and again, and to hash one costs ten times what it costs to find it.
+_known: dict[str, int] = {}
+_known_whole: dict[str, int] = {}  # of what is a word whatever it looks like
+
+
+def _ids(words: list[str]) -> list[int]:
+    """The numbers of the words; 0 for what is no word."""
+    found = list(map(_known.get, words))
+    if None in found:
+        if len(_known) > KNOWN_WORDS:
+            _known.clear()
+        for at, number in enumerate(found):
+            if number is None:
+                found[at] = _known[words[at]] = _new_id(words[at])
+    return found  # type: ignore[return-value]
+
+
+def _new_id(word: str) -> int:
+    stem = _stem(word)
+    return _word_id(stem) if len(stem) >= SHORTEST_WORD else 0
+
+
+def _stem(word: str) -> str:
+    """The word as it is counted: without what stands around it, of a long one only the size."""
+    stem = word.lstrip("'!-").rstrip("'’-_")
+    return stem if len(stem) <= LONGEST_WORD else f"long:{len(stem).bit_length()}"
+
+
+_WORD = re.compile(r"[\w$€£%][\w$€£%'’!-]*+")
+_APART = {
+    ord(one): " " for one in map(chr, range(128)) if not _WORD.match(one) and one not in "'!-"
+}
+# Scripts that put no spaces between words: each character with the next one is a word.
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff]{1,1000}")
+
+
+def _words(text: str) -> list[str]:
+    """What may be words, of text in small letters."""
+    if text.isascii():
+        return text.translate(_APART).split()
+    return _WORD.findall(_UNSPACED.sub(_spaced, text))
+
+
+def _spaced(run: "re.Match[str]") -> str:
+    return f" {' '.join(map(''.join, itertools.pairwise(run[0])))} "
+
+
+class _Reading:
+    """Collects the tokens of one message; with `names` also what they say."""
+
+    def __init__(self, names: Names | None) -> None:
+        self._names = names
+        self._found: list[int] = []
+
+    def read(self, sight: Sight) -> list[int]:
+        """All of them."""
+        self._header(sight)
+        self._shape(sight.parts)
+        self._links(sight.links)
+        found = list(itertools.islice(dict.fromkeys(self._found), HEADER_TOKEN_LIMIT))
+        self._found = []
+        self._text(sight)
+        return found + list(itertools.islice(dict.fromkeys(self._found), TEXT_TOKEN_LIMIT))
+
+    def _one(self, place: str, word: str) -> None:
+        """A word that is one whatever it looks like."""
+        number = _known_whole.get(word)
+        if number is None:
+            if len(_known_whole) > KNOWN_WORDS:
+                _known_whole.clear()
+            number = _known_whole[word] = _word_id(word)
+        token = number + _place_id(place)
+        self._found.append(token)
+        if self._names is not None:
+            self._names.setdefault(token, f"{place}:{word}")
+
+    def _some(self, place: str, words: list[str]) -> list[int]:
+        salt, ids = _place_id(place), _ids(words)
+        self._found += [number + salt for number in ids if number]
+        if self._names is not None:
+            for word, number in zip(words, ids, strict=True):
+                self._names.setdefault(number + salt, f"{place}:{_stem(word)}")
+        return ids
+
+    # ------------------------------------------------------------------ header
+
+    def _header(self, sight: Sight) -> None:
+        self._subject(sight.subject)
+        self._people(sight)
+        for name in ("x-mailer", "user-agent"):
+            if value := sight.first(name):
+                self._some("mailer", _words(fold_case(decode(value)))[:SUBJECT_LIMIT])
+        self._presence(sight)
+        self._message_id(sight.first("message-id"))
+        for value in sight.values.get("received", [])[:RECEIVED_LIMIT]:
+            self._received(value)
+
+    def _subject(self, subject: str) -> None:
+        words = words_of(subject)[:SUBJECT_LIMIT]
+        ids = self._some("subject", words)
+        salt = _place_id("subject")
+        pairs = [_PAIR * one + next_ + salt for one, next_ in itertools.pairwise(ids)]
+        self._found += pairs
+        if self._names is not None:
+            texts = map(" ".join, itertools.pairwise(words))
+            self._names |= {
+                pair: f"subject:{text}" for pair, text in zip(pairs, texts, strict=True)
+            }
+        letters = sum(map(str.isalpha, subject))
+        if letters >= _FEW_LETTERS:
+            self._one("subject-capitals", str(sum(map(str.isupper, subject)) * 4 // letters))
+
+    def _people(self, sight: Sight) -> None:
+        self._person("from", sight.authors)
+        for place in ("reply-to", "sender"):
+            if value := sight.first(place):
+                self._person(place, mailboxes(value))
+        for place in ("to", "cc"):
+            found = mailboxes(sight.first(place))
+            self._one(f"{place}-count", str(min(len(found), 20).bit_length()))
+            if found:
+                self._one(f"{place}-name", "some" if found[0].name else "none")
+
+    def _person(self, place: str, found: list[HeaderAddress]) -> None:
+        for one in found[:2]:
+            self._one(place, fold_case(one.addr_spec)[:TOKEN_LENGTH])
+            for suffix in _suffixes(fold_case(decode(one.domain))):
+                self._one(f"{place}-domain", suffix)
+            if one.name:
+                self._some(f"{place}-name", _words(fold_case(one.display_name))[:10])
+
+    def _presence(self, sight: Sight) -> None:
+        values = sight.values
+        for name in _FIELDS:
+            found = values.get(name)
+            if found is None:
+                self._one("without", name)
+            elif name in _SHORT:
+                self._one(name, fold_case(decode(found[0][:30])))
+            else:
+                self._one("with", name)
+        zone = _ZONE.search(sight.first("date")[-20:])
+        self._one("zone", zone[1].decode("ascii") if zone else "none")
+
+    def _message_id(self, value: bytes) -> None:
+        left, _, right = decode(value).strip("<> ").rpartition("@")
+        shape = _RUN.sub(lambda run: "0" if run[0][0].isdigit() else run[0][0], left[:60])
+        self._one("message-id", shape[:30])
+        for suffix in _suffixes(fold_case(right[:60])):
+            self._one("message-id-domain", suffix)
+
+    def _received(self, value: bytes) -> None:
+        """Names and addresses of hosts in the from clause (RFC 5321 section 4.4)."""
+        clause = value.partition(b" by ")[0]
+        for match in itertools.islice(_HOST.finditer(clause), 4):
+            for suffix in _suffixes(match[0].decode("ascii").lower()):
+                self._one("received", suffix)
+        if clause.startswith(b"from") and b"unknown" in clause:
+            self._one("received", "unknown")
+
+    # ------------------------------------------------------------------ MIME
+
+    def _shape(self, parts: list[Part]) -> None:
+        root = parts[0]
+        kinds = [f"{child.type}/{child.subtype}" for child in root.children[:8]]
+        self._one("shape", f"{root.subtype}({','.join(kinds)})"[:TOKEN_LENGTH])
+        for one in parts[:SHAPE_LIMIT]:
+            kind = f"{one.type}/{one.subtype}"[:TOKEN_LENGTH]
+            self._one("part", kind)
+            self._one("encoding", f"{kind}:{one.encoding}"[:TOKEN_LENGTH])
+            if one.type == "text":
+                self._one("charset", charset_of(one).lower()[:TOKEN_LENGTH])
+            elif not one.is_multipart:
+                self._one("size", f"{one.type[:20]}:{one.body_size.bit_length()}")
+            if one.disposition is not None:
+                self._one("disposition", f"{one.subtype[:30]}:{one.disposition[:30]}")
+            self._file_name(file_name(one))
+
+    def _file_name(self, name: str) -> None:
+        if name:
+            stem, _, extension = fold_case(name[-100:]).rpartition(".")
+            self._one("extension", extension[:10])
+            self._some("file", _words(stem)[:10])
+
+    def _links(self, links: list[Link]) -> None:
+        """Among those of the header: no padding with words pushes them out."""
+        for link in links[:LINK_LIMIT]:
+            if link.scheme in ("cid", "mailto", "data", "javascript"):
+                self._one("link", link.scheme)
+                continue
+            for suffix in _suffixes(link.host):
+                self._one("url", suffix)
+            if link.login:
+                self._one("url-odd", "login")
+            if link.port:
+                self._one("url-odd", "port")
+            self._some("url-path", _words(link.path)[:8])
+
+    # ------------------------------------------------------------------ text
+
+    def _text(self, sight: Sight) -> None:
+        room = WORD_LIMIT
+        for page, text in zip(sight.pages, sight.texts, strict=True):
+            for trait in page.traits:
+                self._one("tag", trait)
+            if page.hidden:
+                self._some("hidden", _words(fold_case(page.hidden))[:HIDDEN_LIMIT])
+            if room > 0:
+                room -= self._prose(text, room)
+
+    def _prose(self, text: str, room: int) -> int:
+        """The words, and each with the one before it: a phrase says more than its words."""
+        words = _words(without_links(text[: room * LONGEST_WORD]))[:room]
+        ids = _ids(words)
+        if 0 in ids:
+            if self._names is not None:
+                words = [word for word, number in zip(words, ids, strict=True) if number]
+            ids = [number for number in ids if number]
+        self._found += ids
+        pairs = [_PAIR * one + next_ for one, next_ in itertools.pairwise(ids)]
+        self._found += pairs
+        if self._names is not None:
+            words = list(map(_stem, words))
+            self._names |= zip(ids, words, strict=True)
+            self._names |= zip(pairs, map(" ".join, itertools.pairwise(words)), strict=True)
+        return len(words)
 
 
 _FEW_LETTERS = 8  # of which capitals say nothing
-
-
-def _capitals(subject: str) -> Iterator[str]:
-    """How many quarters of the letters are capitals."""
-    letters = sum(map(str.isalpha, subject))
-    if letters >= _FEW_LETTERS:
-        yield f"subject-capitals:{sum(map(str.isupper, subject)) * 4 // letters}"
-
-
-def _people(values: _Values) -> Iterator[str]:
-    for place in ("from", "reply-to", "sender"):
-        for one in mailboxes(_first(values, place))[:2]:
-            yield f"{place}:{fold_case(one.addr_spec)}"
-            yield from _placed(f"{place}-domain", _suffixes(fold_case(decode(one.domain))))
-            yield from _placed(f"{place}-name", _words(fold_case(one.display_name)))
-    for place in ("to", "cc"):
-        found = mailboxes(_first(values, place))
-        yield f"{place}-count:{min(len(found), 20).bit_length()}"
-        if found:
-            yield f"{place}-name:{'some' if found[0].name else 'none'}"
-
 
 # Fields that writing programs and lists set; what receivers add says only who collected.
 _FIELD_NAMES = """
@@ -131,176 +327,16 @@ dkim-signature auto-submitted x-originating-ip feedback-id x-mimeole date messag
 _FIELDS = tuple(_FIELD_NAMES.split())
 _SHORT = frozenset(("precedence", "x-priority", "x-msmail-priority", "importance"))
 _ZONE = re.compile(rb"([+-]\d{4}|[A-Z]{1,4})\)?\s*+\Z")
-
-
-def _presence(values: _Values) -> Iterator[str]:
-    for name in _FIELDS:
-        if name not in values:
-            yield f"without:{name}"
-        elif name in _SHORT:
-            yield f"{name}:{fold_case(decode(values[name][0][:30]))}"
-        else:
-            yield f"with:{name}"
-    zone = _ZONE.search(_first(values, "date")[-20:])
-    yield f"zone:{zone[1].decode('ascii') if zone else 'none'}"
-
-
 _RUN = re.compile(r"[0-9]++|[A-Z]++|[a-z]++")
-
-
-def _message_id(value: bytes) -> Iterator[str]:
-    left, _, right = decode(value).strip("<> ").rpartition("@")
-    shape = _RUN.sub(lambda run: "0" if run[0][0].isdigit() else run[0][0], left[:60])
-    yield f"message-id:{shape[:30]}"
-    yield from _placed("message-id-domain", _suffixes(fold_case(right[:60])))
-
-
 _HOST = re.compile(rb"(?<![A-Za-z0-9.-])[A-Za-z0-9-]{1,63}+(?:\.[A-Za-z0-9-]{1,63}+){1,8}+")
-
-
-def _received(value: bytes) -> Iterator[str]:
-    """Names and addresses of hosts in the from clause (RFC 5321 section 4.4)."""
-    clause = value.partition(b" by ")[0]
-    for match in itertools.islice(_HOST.finditer(clause), 4):
-        yield from _placed("received", _suffixes(match[0].decode("ascii").lower()))
-    if clause.startswith(b"from") and b"unknown" in clause:
-        yield "received:unknown"
-
 
 _IPV4_LABELS = 4
 
 
-def _suffixes(host: str) -> Iterator[str]:
+def _suffixes(host: str) -> Iterable[str]:
     """The host and its parents down to two labels; of an IPv4 address its networks."""
     labels = host.strip(".").split(".")[-5:]
     if len(labels) == _IPV4_LABELS and all(map(str.isdigit, labels)):
-        yield from (".".join(labels[:size]) for size in (4, 3, 2))
-        return
-    for start in range(max(1, len(labels) - 1)):
-        yield ".".join(labels[start:])
-    yield labels[-1]
-
-
-# MIME
-
-
-def _parts(part: Part) -> Iterator[Part]:
-    yield part
-    for child in part.children:
-        yield from _parts(child)
-
-
-def _shape_tokens(part: Part) -> Iterator[str]:
-    kinds = [f"{child.type}/{child.subtype}" for child in part.children[:8]]
-    yield f"shape:{part.subtype}({','.join(kinds)})"
-    for one in itertools.islice(_parts(part), PART_LIMIT):
-        yield f"part:{one.type}/{one.subtype}"
-        yield f"encoding:{one.subtype}:{one.encoding}"
-        if one.type == "text":
-            yield f"charset:{_charset(one).lower()}"
-        elif not one.is_multipart:
-            yield f"size:{one.type}:{one.body_size.bit_length()}"
-        yield from _file_name(one)
-
-
-def _charset(part: Part) -> str:
-    return decode_parameter(part.params, "charset") or "us-ascii"
-
-
-def _file_name(part: Part) -> Iterator[str]:
-    name = decode_parameter(part.disposition_params, "filename")
-    name = name or decode_parameter(part.params, "name")
-    if part.disposition is not None:
-        yield f"disposition:{part.subtype}:{part.disposition}"
-    if name:
-        stem, _, extension = fold_case(name[-100:]).rpartition(".")
-        yield f"extension:{extension[:10]}"
-        yield from _placed("file", itertools.islice(_words(stem), 10))
-
-
-# Text
-
-
-def _text_tokens(part: Part, body: Buffer) -> Iterator[str]:
-    """Links first: no padding with words pushes them out."""
-    pages = list(_pages(part, body))
-    for link in itertools.islice(itertools.chain.from_iterable(map(_links, pages)), LINK_LIMIT):
-        yield from _link_tokens(link)
-    for page in pages:
-        yield from _placed("tag", page.traits)
-        hidden = itertools.islice(_words(fold_case(page.hidden)), HIDDEN_LIMIT)
-        yield from _placed("hidden", hidden)
-    words = itertools.chain.from_iterable(_prose(page.shown) for page in pages)
-    yield from itertools.islice(words, WORD_LIMIT)
-
-
-def _pages(part: Part, body: Buffer) -> Iterator[Page]:
-    room = TEXT_LIMIT
-    for one in itertools.islice(_parts(part), PART_LIMIT):
-        if one.type == "text" and room > 0:
-            text = decode_text(decode_body(one, body, room), _charset(one))
-            room -= one.body_size
-            is_html = one.subtype == "html" or _MARKUP.search(text[:_MARKUP_LIMIT])
-            yield read(text) if is_html else Page(text, "", (), ())
-
-
-# Much is HTML that does not say so.
-_MARKUP = re.compile(r"<(?:html|body|head|table|font|!doctype html)\b", re.I)
-_MARKUP_LIMIT = 4096  # characters that are searched for it
-
-_URL = re.compile(r"\b(?:https?://|www\.)[^\s<>\"']{1,300}", re.I)
-
-
-def _links(page: Page) -> Iterator[str]:
-    yield from page.links
-    yield from (match[0] for match in _URL.finditer(page.shown))
-
-
-def _prose(text: str) -> Iterator[str]:
-    """The words, and each with the one before it: a phrase says more than its words."""
-    previous = ""
-    for word in _words(fold_case(_URL.sub(" ", text))):
-        yield word
-        if previous:
-            yield f"{previous} {word}"
-        previous = word
-
-
-_WORD = re.compile(r"[\w$€£%][\w$€£%'’!-]*+")
-# Scripts that put no spaces between words.
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff]")
-
-
-def _words(text: str) -> Iterator[str]:
-    for match in _WORD.finditer(text):
-        word = match[0].rstrip("'’-_")
-        if len(word) < SHORTEST_WORD:
-            continue
-        if not word.isascii() and _UNSPACED.search(word):
-            yield from map("".join, itertools.pairwise(word))
-        elif len(word) <= LONGEST_WORD:
-            yield word
-        else:
-            yield f"long:{len(word).bit_length()}"
-
-
-_LINK = re.compile(
-    r"(?:([a-z]{2,10}):)?(?:/{2}+)?(?:[^/@]{0,100}(@))?([^/:?#]{1,100})(:\d+)?(.*)", re.S
-)
-
-
-def _link_tokens(link: str) -> Iterator[str]:
-    """The host of a link, its parents, and what is odd about it."""
-    match = _LINK.match(fold_case(link[:300]))
-    if match is None:
-        return
-    scheme, login, host, port, path = match.groups()
-    if scheme in ("cid", "mailto", "data", "javascript"):
-        yield f"link:{scheme}"
-        return
-    yield from _placed("url", _suffixes(host))
-    if login:
-        yield "url-odd:login"
-    if port:
-        yield "url-odd:port"
-    yield from _placed("url-path", itertools.islice(_words(path), 8))
+        return [".".join(labels[:size]) for size in (4, 3, 2)]
+    found = [".".join(labels[start:]) for start in range(max(1, len(labels) - 1))]
+    return [*found, labels[-1]]
