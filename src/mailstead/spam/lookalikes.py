@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-LABEL_LIMIT = 63  # characters of a label (RFC 1035 section 2.3.4)
+LABEL_LIMIT = 63  # characters of a label
 SHORTEST = 6  # characters of a name; of shorter ones too many are one slip apart
 
 _FOREIGN = "а е о р с х у і ј ѕ һ ԁ ԛ ԝ ѵ к м т в н г п α β ε ι κ ν ο ρ τ υ χ ω ı ɑ ɡ ℓ"
@@ -81,7 +81,7 @@ def skeleton(name: str) -> str:
 
 
 def readable(name: str) -> str:
-    """A-labels as people see them, where they can be read at all (RFC 5891)."""
+    """A-labels as people see them, where they can be read at all."""
     if "xn--" not in name:
         return name
     return ".".join([_read_label(label) for label in name.split(".")])
