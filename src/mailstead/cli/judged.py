@@ -11,8 +11,12 @@ from mailstead.message.header import ensure_crlf, split
 from mailstead.model.entries import Authenticated
 from mailstead.server.wiring import House
 from mailstead.services.explain import explain_entry
-from mailstead.services.inbound.authentication import Authentication
-from mailstead.services.inbound.evidence import Client
+from mailstead.services.inbound.authentication import entry_of
+from mailstead.services.inbound.caller import Caller
+from mailstead.services.inbound.evidence import Client, Gathering, Setting
+from mailstead.services.inbound.manners import Manners
+from mailstead.services.inbound.policy import judge
+from mailstead.services.inbound.screening import hosts_author
 
 MESSAGE_LIMIT = 100 * 1024 * 1024  # octets
 
@@ -38,9 +42,11 @@ def judge_message(client: str, sender: str, file: BinaryIO, helo: str, as_json: 
 
 
 async def _judge(house: House, client: Client, header: bytes, body: bytes) -> Authenticated:
-    world, authentication = house.world, Authentication(header, client)
-    authentication.add(body)
-    judged = await authentication.finish(
-        house.store, world.resolver, house.config.hostname, world.clock.now()
-    )
-    return judged.entry
+    site, caller = house.site, Caller(client.address, house.site.lists, house.world.resolver)
+    setting = Setting(site.hostname, house.world.resolver, site.lists, caller)
+    gathering = Gathering(header, client, setting)
+    gathering.add(body)
+    now = house.world.clock.now()
+    hosted = await house.store.read(lambda tx: hosts_author(tx, header))
+    evidence = await gathering.finish(now, Manners(client.helo), hosted=hosted)
+    return entry_of(evidence, judge(evidence), now)

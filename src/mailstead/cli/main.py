@@ -32,6 +32,7 @@ COMMANDS = {
     "alias": "Addresses that lead to others.",
     "sender": "What an account may send: as whom, to how many a day, in which stream.",
     "stream": "Kinds of mail that an organisation sends apart from its people's.",
+    "filter": "What looks at mail at the door: lists, sealers, greylisting, other programs.",
     "relay": "Domains whose mail we take for another server.",
     "queue": "Mail that waits to leave.",
     "source": "Addresses of ours that mail leaves from.",

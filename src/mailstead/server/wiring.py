@@ -30,6 +30,7 @@ from mailstead.services.delivery.recipients import Catch
 from mailstead.services.delivery.relaying import Relays
 from mailstead.services.doorkeeper import Doorkeeper
 from mailstead.services.housekeeping import Housekeeping
+from mailstead.services.inbound.lists import Lists
 from mailstead.services.inbound.site import Site
 from mailstead.services.limits import LOOPBACK, Counters, parse_networks
 from mailstead.services.mailboxes.service import Mailboxes
@@ -110,6 +111,7 @@ def build(
         return_paths=ReturnPaths(told, world.random),
         doorkeeper=doorkeeper,
         budget=budget,
+        lists=Lists(told, world.clock, meter),
         catch=_catch(config),
         meter=meter,
     )

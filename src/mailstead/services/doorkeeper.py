@@ -100,6 +100,10 @@ class Doorkeeper:
         """Whether the peer may speak LMTP: from this machine, or from where it may relay."""
         return limits.is_within(address, limits.LOOPBACK) or self.may_relay(address)
 
+    def is_ours(self, address: str) -> bool:
+        """Whether the peer is on this machine, and that is believed (limits.loopback_exempt)."""
+        return limits.is_within(address, limits.LOOPBACK) and self._is_exempt(address)
+
     def stranger(self, address: str) -> bytes:
         """The key that a peer's misses are counted under; empty for who is exempt from that."""
         if self._is_exempt(address) or self.may_relay(address):

@@ -45,7 +45,7 @@ class Signing:
     async def sign(self, done: CompletedHeader, body_hash: bytes) -> CompletedHeader:
         """The header with signatures on top, if its author's domain has keys; and says so."""
         authors = author_addresses(done.header)
-        keys = await self._keys_of(authors[0].domain) if authors else ()
+        keys = await self.keys_of(authors[0].domain) if authors else ()
         if not keys:
             return done
         now = self._clock.now()
@@ -61,14 +61,15 @@ class Signing:
         """
         labels = hostname.split(".")
         for at in range(len(labels) - 1):
-            if keys := await self._keys_of(Domain(".".join(labels[at:]))):
+            if keys := await self.keys_of(Domain(".".join(labels[at:]))):
                 hashing = BodyHash()
                 hashing.add(body)
                 digest, now = hashing.finish(), self._clock.now()
                 return b"".join([sign(header, digest, key, now) for key in keys]) + header
         return header
 
-    async def _keys_of(self, domain: Domain) -> tuple[SigningKey, ...]:
+    async def keys_of(self, domain: Domain) -> tuple[SigningKey, ...]:
+        """The keys that the domain signs with now."""
         now = self._clock.now()
         until, keys = self._keys.get(domain, (now, ()))
         if until > now:

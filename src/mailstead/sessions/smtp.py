@@ -88,7 +88,7 @@ async def serve(stream: Stream, site: Site, door: Door) -> None:
         finally:
             session.reader.close()
             session.guest.leave()
-            session.visit.forget()  # exceptions keep frames, and frames would keep the body
+            session.visit.leave()  # exceptions keep frames, and frames would keep the body
     except (ConnectionError, TimeoutError):
         stream.abort()
     except Exception:
@@ -282,7 +282,11 @@ class _Session:
         self.stream = await _start_tls(self.stream, self.door.tls)
         self.output = Output(self.stream)
         self.engine.start_tls()
-        self.visit = Visit(self.site, self.door.role, self.visit.peer)
+        before, self.visit = (
+            self.visit,
+            Visit(self.site, self.door.role, self.visit.peer, self.visit.caller),
+        )
+        before.forget()
 
     async def _adopt(self, said: Xclient) -> None:
         """From here on the session is that of the client whom a trusted host speaks for."""
@@ -300,6 +304,7 @@ class _Session:
             self.guest.leave()
         self._reply(replies.greeting(self.site.hostname))
         self.engine.adopt()
+        self.visit.leave()
         self.visit = Visit(self.site, self.door.role, peer)
         self.visit.login = login
 

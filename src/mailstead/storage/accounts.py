@@ -258,6 +258,12 @@ def first_organisation(tx: Tx) -> OrganisationId | None:
     return id_
 
 
+def organisation_name(tx: Tx, organisation: OrganisationId) -> str:
+    """What it is called; "" if there is no such organisation."""
+    name = tx.value("SELECT name FROM organisation WHERE id = :id", id=organisation)
+    return str(name or "")
+
+
 def create_domain(tx: Tx, organisation: OrganisationId, name: Domain) -> DomainId:
     """A domain whose mail is ours from now on; Refusal if it is hosted already."""
     if find_domain(tx, name):

@@ -58,7 +58,6 @@ class Message(msgspec.Struct, frozen=True):
     release: Release | None = None
     stream: InStream = NO_STREAM
     genuine: bool = False  # its sender is who it says: they may be told of a forward's failure
-    junk: bool = False
 
     @property
     def size(self) -> int:
@@ -117,7 +116,7 @@ def mailboxes_of(plan: Plan) -> set[MailboxId]:
 
 def _file(message: Message, recipients: list[Found], now: datetime) -> list[Step]:
     targets = {
-        account.account: (account, found.address)
+        account.account: (account, found)
         for found in reversed(recipients)
         for account in found.accounts
     }
@@ -128,13 +127,13 @@ def _file(message: Message, recipients: list[Found], now: datetime) -> list[Step
         Append(
             account=account.account,
             mailbox=account.inbox,
-            header=_delivery_fields(message.reverse_path, address) + message.header,
+            header=_delivery_fields(message.reverse_path, found.address) + message.header,
             rendered=rendered,
             internal_date=now,
-            recipient=str(address),
-            keywords="$Junk" if message.junk else "",
+            recipient=str(found.address),
+            keywords="$Junk" if found.junk else "",
         )
-        for account, address in reversed(targets.values())
+        for account, found in reversed(targets.values())
     ]
 
 

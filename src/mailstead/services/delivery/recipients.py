@@ -42,6 +42,7 @@ class Found(msgspec.Struct, frozen=True):
     wish: Wish = NO_WISH
     days: int = 0  # that it may wait; 0: as usual
     home: Home | None = None  # whose return path it is
+    junk: bool = False  # it goes to Junk
 
     @property
     def forwarded(self) -> bool:
@@ -137,7 +138,9 @@ def _postmaster(tx: Tx, address: Address) -> accounts.Destination:
 def into_junk(tx: Tx, found: Sequence[Found]) -> list[Found]:
     """The same recipients, with the Junk mailbox of each account in the place of the inbox."""
     return [
-        msgspec.structs.replace(one, accounts=tuple(_junk_of(tx, to) for to in one.accounts))
+        msgspec.structs.replace(
+            one, accounts=tuple(_junk_of(tx, to) for to in one.accounts), junk=True
+        )
         for one in found
     ]
 

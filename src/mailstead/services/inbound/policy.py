@@ -1,16 +1,16 @@
-"""What becomes of a message, by what is known of who sent it. Pure: a table that can be printed.
+"""What becomes of a message for a recipient, by what is known of it. Pure: a table to be printed.
 
 A message that fails DMARC is never refused solely because its domain asks for it (RFC 9989 section
-7.4): lists and forwarders break what was right. It goes to junk, unless SPF fails too and nothing
-shows that it came through a list or forwarder. What claims a domain hosted here and fails is junk
-at best, whatever its record says.
+7.4): lists and forwarders break what was right. It goes to junk, unless a second fact is there:
+SPF fails too and nothing shows that it came through a list or forwarder, or a block list has the
+client. Whom a believed host saw pass is no forgery. What claims a domain hosted here and fails is
+junk at best. What the DNS kept to itself never makes a refusal: it may put the message off.
 """
 
 import enum
 
 import msgspec
 
-from mailstead.message import header as fields
 from mailstead.model.reply import Reply
 from mailstead.msgauth.dmarc.check import Dmarc
 from mailstead.msgauth.dmarc.record import Policy
@@ -22,16 +22,16 @@ FORGED = Reply(
     "5.7.1",
     "The message is not from who it says: SPF and DMARC fail, and its domain asks to refuse it",
 )
-
-# Fields that lists and forwarders add; anybody can write them, so they only keep from refusing.
-_ON_THE_WAY = (
-    "List-Id",
-    "List-Post",
-    "ARC-Seal",
-    "Resent-From",
-    "X-Forwarded-To",
-    "X-Forwarded-For",
-    "Delivered-To",
+FORGED_BY_LISTED = Reply(
+    550,
+    "5.7.1",
+    "The message is not from who it says: DMARC fails, its domain asks to refuse it, and a block"
+    " list has your address",
+)
+UNSURE = Reply(
+    451,
+    "4.7.5",
+    "The DNS does not say now whether the message is from who it says; try again later",
 )
 
 
@@ -40,6 +40,8 @@ class Action(enum.StrEnum):
 
     INBOX = "inbox"
     JUNK = "junk"
+    QUARANTINE = "quarantine"  # kept until somebody has looked at it
+    DEFER = "defer"
     REFUSE = "refuse"
 
 
@@ -48,29 +50,63 @@ class Verdict(msgspec.Struct, frozen=True):
 
     action: Action
     reason: str = ""
-    reply: Reply | None = None
+    reply: Reply | None = None  # of what is refused or put off
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """How a recipient wants its mail judged: what its organisation, domain and account say."""
+
+    sealers: frozenset[str] = frozenset()  # whose ARC seals are believed
 
 
 ALL_RIGHT = Verdict(Action.INBOX)
+NO_WISHES = Wishes()
 
 
-def judge(evidence: Evidence, header: bytes, hosted: bool) -> Verdict:
-    """The verdict; `hosted`: the domain of From is one of ours."""
+def judge(evidence: Evidence, wishes: Wishes = NO_WISHES) -> Verdict:
+    """The verdict for one recipient."""
     dmarc = evidence.dmarc
     if dmarc is None or dmarc.result is Dmarc.PASS:
         return ALL_RIGHT
-    if hosted and dmarc.result in (Dmarc.FAIL, Dmarc.NONE):
+    if evidence.hosted and dmarc.result in (Dmarc.FAIL, Dmarc.NONE):
         whose = dmarc.author_domain
         return Verdict(Action.JUNK, f"it says that it is from {whose}, which is hosted here")
+    if dmarc.result is Dmarc.TEMPERROR and _may_be_forged(evidence, wishes):
+        return Verdict(
+            Action.DEFER, f"SPF fails, and DMARC cannot be told: {dmarc.problem}", UNSURE
+        )
     if dmarc.result is not Dmarc.FAIL or dmarc.policy is Policy.NONE:
         return ALL_RIGHT
+    return _judge_failure(evidence, wishes)
+
+
+def _judge_failure(evidence: Evidence, wishes: Wishes) -> Verdict:
+    dmarc = evidence.dmarc
+    assert dmarc is not None
     asked = f"DMARC fails, and {dmarc.author_domain} asks for {dmarc.policy.value}"
-    if dmarc.policy is Policy.REJECT and _is_direct(evidence, header):
-        return Verdict(Action.REFUSE, asked, FORGED)
+    if sealer := evidence.believed(wishes.sealers):
+        return Verdict(Action.INBOX, f"{asked}; {sealer}, which is believed, saw it pass")
+    if dmarc.policy is Policy.REJECT:
+        if zone := evidence.listed:
+            return Verdict(Action.REFUSE, f"{asked}; {zone} lists the client", FORGED_BY_LISTED)
+        if _is_direct(evidence):
+            return Verdict(Action.REFUSE, asked, FORGED)
     return Verdict(Action.JUNK, asked)
 
 
-def _is_direct(evidence: Evidence, header: bytes) -> bool:
+def without_the_dns(evidence: Evidence) -> Verdict:
+    """The verdict when the DNS has kept silent for too long: what is not known is not held."""
+    problem = evidence.dmarc.problem if evidence.dmarc else ""
+    return Verdict(Action.JUNK, f"SPF fails, and for a day DMARC could not be told: {problem}")
+
+
+def _is_direct(evidence: Evidence) -> bool:
     """SPF says no, and nobody on the way could have broken it."""
-    passed_on = any(fields.get(header, name) is not None for name in _ON_THE_WAY)
-    return evidence.spf.result is Spf.FAIL and not passed_on
+    return evidence.spf.result is Spf.FAIL and not evidence.passed_on
+
+
+def _may_be_forged(evidence: Evidence, wishes: Wishes) -> bool:
+    """Whether the missing answer could make it a message to refuse; while all fails, none does."""
+    if evidence.believed(wishes.sealers):
+        return False
+    return _is_direct(evidence) or (evidence.spf.result is Spf.FAIL and bool(evidence.listed))

@@ -11,6 +11,7 @@ from mailstead.services.delivery.known import KnownRecipients
 from mailstead.services.delivery.recipients import Catch
 from mailstead.services.delivery.relaying import Relays
 from mailstead.services.doorkeeper import Doorkeeper
+from mailstead.services.inbound.lists import Lists
 from mailstead.services.metering import NO_METER, Meter
 from mailstead.services.return_path import ReturnPaths
 from mailstead.services.signing import Signing
@@ -43,5 +44,6 @@ class Site(msgspec.Struct, frozen=True):
     return_paths: ReturnPaths
     doorkeeper: Doorkeeper
     budget: Budget
+    lists: Lists
     catch: Catch | None = None
     meter: Meter = NO_METER

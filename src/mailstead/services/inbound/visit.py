@@ -35,20 +35,16 @@ from mailstead.services.delivery.plan import (
 )
 from mailstead.services.delivery.recipients import Found, NotHere
 from mailstead.services.delivery.relaying import UNKNOWN
-from mailstead.services.inbound import returned
+from mailstead.services.inbound import returned, sealing
+from mailstead.services.inbound.caller import Caller
 from mailstead.services.inbound.evidence import Client
+from mailstead.services.inbound.manners import Manners
 from mailstead.services.inbound.returned import CameHome
 from mailstead.services.inbound.screening import Screened, Screening
 from mailstead.services.inbound.site import Role, Site
 from mailstead.services.inbound.trace import Hop, goes_in_circles, received, with_protocol
 from mailstead.services.leaving import Leaving
-from mailstead.services.limits import (
-    LOOPBACK,
-    UNKNOWN_LIMIT,
-    UNKNOWN_RATE,
-    is_within,
-    unit_of,
-)
+from mailstead.services.limits import UNKNOWN_LIMIT, UNKNOWN_RATE, unit_of
 from mailstead.services.tracing import message_id, new_trace
 from mailstead.storage import accounts
 from mailstead.storage.blobs import Gathering
@@ -65,20 +61,30 @@ RECIPIENTS_LIMIT = 200  # of one message; RFC 5321 section 4.5.3.1.8 asks for at
 class Visit:
     """What the engine's events mean. Each method gives the reply for the peer."""
 
-    def __init__(self, site: Site, role: Role, peer: Endpoint) -> None:
+    def __init__(
+        self, site: Site, role: Role, peer: Endpoint, caller: Caller | None = None
+    ) -> None:
         self.site, self.role, self.peer = site, role, peer
         self.tls = ""
         self.login: Login | None = None
+        self.screening: Screening | None = None
         self.failure: TemporaryFailure | None = None  # of the spool, told at the message's end
         self.body: Gathering | None = None  # from the end of the header on
-        self.screening: Screening | None = None
         self.body_hash: BodyHash | None = None
         self.helo_event: Helo | None = None
-        self.here = is_within(peer.address, LOOPBACK)
         self.relays = role is Role.MX and site.doorkeeper.may_relay(peer.address)
         self.unknown = 0  # recipients
+        self.pipelined = False
+        self.caller = caller or self._caller()
         self.stranger = site.doorkeeper.stranger(peer.address)
         self.forget()
+
+    def _caller(self) -> Caller | None:
+        """Who brings mail that is looked at; None for our own people and machines."""
+        address = self.peer.address
+        if self.role is not Role.MX or self.relays or self.site.doorkeeper.is_ours(address):
+            return None
+        return Caller(address, self.site.lists, self.site.world.resolver)
 
     @property
     def busy(self) -> bool:
@@ -102,6 +108,8 @@ class Visit:
         if event.release and event.release.due(self._now()) > self._now() + FUTURE_RELEASE_LIMIT:
             return replies.RELEASE_TOO_FAR
         self.envelope = event
+        if self.caller is not None:
+            self.caller.learn()
         return replies.SENDER_OK
 
     async def rcpt(self, recipient: Address, wish: Wish = NO_WISH) -> Reply:
@@ -130,10 +138,12 @@ class Visit:
         self.body = Gathering(self.site.spool, self.site.budget)
         if self.login is not None or self.relays:  # it may be signed
             self.body_hash = BodyHash()
-        elif self.role is Role.MX and not self.here:
+        elif self.caller is not None:
             helo = self.helo_event.name if self.helo_event else ""
-            path = str(self.envelope.reverse_path or "")
-            self.screening = Screening(self.site, Client(self.peer.address, helo, path), header)
+            client = Client(self.peer.address, helo, str(self.envelope.reverse_path or ""))
+            self.screening = Screening(self.site, self.caller, client, header)
+            if sealing.may_be_sealed(self.recipients):
+                self.body_hash = BodyHash()
 
     def chunk(self, data: bytes) -> None:
         """A piece of the body; where it cannot be kept, the message is put off at its end."""
@@ -161,7 +171,7 @@ class Visit:
             return self._refuse("data", screened.refusal, self.envelope.reverse_path, story=story)
         header = self._stamp() + await self._complete(story)
         if screened:
-            header = screened.stamp(header)
+            header = await self._seal(screened.stamp(header), screened)
         message = self._message(header, stream, screened)
         home = await self._come_home(message)
         plan = compose_plan(message, home.recipients, story, self._now(), await self._key())
@@ -191,7 +201,15 @@ class Visit:
         self.failure = None
         self.body = None  # its memory goes back at once
         self.body_hash = None
+        if self.screening is not None:
+            self.screening.close()
         self.screening = None
+
+    def leave(self) -> None:
+        """The connection is over."""
+        self.forget()
+        if self.caller is not None:
+            self.caller.close()
 
     async def end_each(self) -> list[Reply]:
         """The same with a reply for each recipient: who has no room any more is put off alone."""
@@ -215,10 +233,19 @@ class Visit:
         """What is known of the message, and what follows; None for mail that is not judged."""
         if self.screening is None:
             return None
-        screened = await self.screening.finish(self.recipients)
+        helo = self.helo_event.name if self.helo_event else ""
+        screened = await self.screening.finish(self.recipients, Manners(helo, self.pipelined))
         story += screened.entries
         self.recipients = screened.recipients
         return screened
+
+    async def _seal(self, header: bytes, screened: Screened) -> bytes:
+        """The header with an ARC seal, where what is forwarded gets one."""
+        if self.body_hash is None or self.login is not None or self.relays:
+            return header
+        digest, now = self.body_hash.finish(), self._now()
+        found = self.recipients
+        return await sealing.seal(self.site, found, header, digest, screened.evidence, now) + header
 
     def _has_harvested(self) -> bool:
         """Too many recipients that do not exist: whether the next one does is not told."""
@@ -408,8 +435,7 @@ class Visit:
             tls=submission.tls_wish(header, self.envelope.require_tls),
             release=self.envelope.release,
             stream=stream,
-            genuine=screened is not None and screened.judged.genuine,
-            junk=screened is not None and screened.junk,
+            genuine=screened is not None and screened.genuine,
         )
 
     def _story(self) -> list[AnyEntry]:

@@ -8,6 +8,7 @@ import functools
 import importlib.resources
 import re
 import tomllib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,11 +20,22 @@ _CODE = re.compile(r"127(\.(\*|[0-9]{1,3})){3}\Z")
 
 
 class KnownZone(msgspec.Struct, frozen=True):
-    """A zone, whether it is asked without anybody saying so, and who says all this."""
+    """A zone, whether it is asked without anybody saying so, what it counts, and who says all this.
+
+    `weights` are of the labels that count more or less than the rest; `keyed` is the suffix for who
+    has registered.
+    """
 
     zone: Zone
     on: bool
     source: str
+    weight: float = 0.0
+    weights: Mapping[str, float] = {}
+    keyed: str = ""
+
+    def weight_of(self, labels: Sequence[str]) -> float:
+        """What a listing with these labels counts: as much as the weightiest of them."""
+        return max((self.weights.get(label, self.weight) for label in labels), key=abs, default=0.0)
 
 
 class _Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,6 +48,9 @@ class _Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bits: dict[str, str] = {}
     allows: bool = False
     test_domain: str = "test"
+    weight: float = 0.0
+    weights: dict[str, float] = {}
+    keyed: str = ""
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,4 +91,16 @@ def _known(one: _Zone) -> KnownZone:
         allows=one.allows,
         test_domain=one.test_domain,
     )
-    return KnownZone(zone, one.on, one.source)
+    labels = {**one.codes, **one.bits}
+    if unknown := set(one.weights) - set(labels):
+        raise ValueError(f"{one.name}: a weight for {min(unknown)}, which means nothing there")
+    weights = {labels[code]: weight for code, weight in one.weights.items()}
+    return KnownZone(zone, one.on, one.source, one.weight, weights, one.keyed)
+
+
+def with_key(known: KnownZone, key: str) -> KnownZone:
+    """The zone as who has registered asks it."""
+    if not key or not known.keyed:
+        return known
+    zone = msgspec.structs.replace(known.zone, suffix=known.keyed.replace("{key}", key))
+    return msgspec.structs.replace(known, zone=zone)
