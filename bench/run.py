@@ -19,7 +19,7 @@ import msgspec
 from mailstead.model.address import Domain, parse_address
 from mailstead.server.config import NOWHERE, Config, format_toml
 from mailstead.server.wiring import open_house
-from mailstead.services.accounts import hash_password
+from mailstead.services.passwords import store_password
 from mailstead.services.signing import ensure_key
 from mailstead.storage import accounts, senders
 from mailstead.storage.store import Tx
@@ -158,14 +158,17 @@ def our_config(folder: Path, database: str) -> Config:
 
 async def populate(config: Config) -> None:
     """The domain and the accounts that the harness uses."""
-    password = hash_password("secret")
+    stored = store_password("secret", b"salt of everyone")
 
     def work(tx: Tx) -> None:
         organisation = accounts.create_organisation(tx, "bench")
         accounts.create_domain(tx, organisation, Domain("bench.test"))
         for number in range(USERS):
             account = accounts.create_account(
-                tx, parse_address(f"user{number}@bench.test"), password
+                tx,
+                parse_address(f"user{number}@bench.test"),
+                stored.password,
+                scram=stored.scram,
             )
             senders.set_limits(tx, account, -1, -1)
 

@@ -46,7 +46,7 @@ def test_problems(mailstead: Any, text: str, line: int, problem: str) -> None:
         ('[tls]\ncertificates = [["/no/cert", "/no/key"]]\n', 4, "No such file"),
         ('[tls]\ncertificates = [["EMPTY", "EMPTY"]]\n', 4, "cannot be used"),
         ('[smarthost]\nhost = "x.example"\npassword_file = "/no/word"\n', 5, "No such file"),
-        ('[smarthost]\nhost = "x.example"\nca_file = "/no/ca"\n', 5, "No such file"),
+        ('[tls]\nca_file = "/no/ca"\n', 4, "No such file"),
         ('[smarthost]\nhost = "x.example"\nlogin = "me"\n', 5, "without a password_file"),
         ('catch_outside = "nobody"\n', 3, "has no @"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mailstead.cli.template import config_text
-from mailstead.server.config import Config, Smarthost, load
+from mailstead.server.config import Config, Smarthost, Tls, load
 
 ALICE = "alice@example.org"
 GENERATED = ("setup", ALICE, "--generate-password")
@@ -125,8 +125,9 @@ def test_the_file_as_written_is_the_defaults(tmp_path: Path) -> None:
 
 
 def test_the_file_with_a_smarthost(tmp_path: Path) -> None:
-    smarthost = Smarthost("smtp.example.net:465", "me", '/a "b"/word', "/ca.pem")
-    config = Config(hostname="mx.example.org", smarthost=smarthost)
+    smarthost = Smarthost("smtp.example.net:465", "me", '/a "b"/word')
+    tls = Tls(ca_file="/ca.pem")
+    config = Config(hostname="mx.example.org", smarthost=smarthost, tls=tls)
     path = tmp_path / "mailstead.toml"
     path.write_text(config_text(config))
     assert config == load(path)

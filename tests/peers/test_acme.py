@@ -142,12 +142,15 @@ submission = []
 submissions = []
 imap = []
 imaps = ["127.0.0.1:{imaps}"]
+pop3 = []
+pop3s = []
 operator = []
 http = ["127.0.0.1:{http}"]
 https = ["127.0.0.1:{https}"]
 [tls.acme]
 email = "postmaster@acme.test"
 directory = "{pebble.directory}"
+[tls]
 ca_file = "{pebble.ca}"
 """
     )

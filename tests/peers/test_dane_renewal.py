@@ -139,6 +139,8 @@ submission = []
 submissions = []
 imap = []
 imaps = []
+pop3 = []
+pop3s = []
 operator = []
 http = ["{US}:{http}"]
 [limits]
@@ -148,6 +150,7 @@ servers = ["{UNBOUND[0]}:{UNBOUND[1]}"]
 [tls.acme]
 email = "postmaster@us.test"
 directory = "{directory}"
+[tls]
 ca_file = "{ca}"
 """
         )

@@ -41,6 +41,8 @@ submissions = []
 lmtp = ["127.0.0.1:{self.lmtp}"]
 imap = ["127.0.0.1:{self.imap}"]
 imaps = []
+pop3 = []
+pop3s = []
 operator = []
 """
         )

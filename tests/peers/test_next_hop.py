@@ -212,6 +212,8 @@ submission = ["127.0.0.1:{self.submission}"]
 submissions = []
 imap = ["127.0.0.1:{self.imap}"]
 imaps = []
+pop3 = []
+pop3s = []
 operator = []
 """
         )

@@ -220,8 +220,10 @@ def test_a_whole_server_reads_from_seaweedfs(
     keys.write_text("key\nsecret\n")
     text = config.read_text()
     for before, after in (
-        ('blobs = ""', 'blobs = "s3://mail/bodies"'),
-        ('"endpoint" = ""', f'"endpoint" = "http://127.0.0.1:{seaweed.s3}"'),
+        (
+            'blobs = ""',
+            f'blobs = "s3://mail/bodies?endpoint=http://127.0.0.1:{seaweed.s3}"',
+        ),
         ('"credentials" = ""', f'"credentials" = "{keys}"'),
     ):
         assert text.count(before) == 1

@@ -4,19 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailstead.protocol import sasl
+from mailstead.protocol import sasl, sasl_mechanisms
 from mailstead.protocol.sasl import (
     FIELD_LIMIT,
-    MECHANISMS,
     BadResponse,
     Credentials,
+    External,
     advance,
     decode,
 )
+from mailstead.protocol.sasl_mechanisms import Offer
 
 
 def run(mechanism: str, initial: bytes | None, *responses: bytes) -> list[object]:
-    exchange = MECHANISMS[mechanism](initial)
+    exchange = sasl_mechanisms.begin(mechanism, initial, b"")
     return [advance(exchange, response) for response in (None, *responses)]
 
 
@@ -113,3 +114,33 @@ def test_client_and_server_agree(login, password):
 @given(st.binary())
 def test_any_response_is_answered(data):
     assert isinstance(run("PLAIN", data)[0], Credentials | BadResponse)
+
+
+@pytest.mark.rfc("4422 section 3.2")
+@pytest.mark.parametrize(
+    ("offer", "expected"),
+    [
+        (Offer(), "PLAIN LOGIN"),
+        (Offer(scram=True), "PLAIN LOGIN SCRAM-SHA-256"),
+        (Offer(tokens=True), "PLAIN LOGIN OAUTHBEARER XOAUTH2"),
+        (Offer(certificate=True), "PLAIN LOGIN EXTERNAL"),
+    ],
+)
+def test_what_can_work_is_offered(offer, expected):
+    assert " ".join(sasl_mechanisms.names(offer)) == expected
+    for name in sasl_mechanisms.names(offer):
+        assert isinstance(advance(sasl_mechanisms.begin(name, None, b"x"), None), bytes)
+
+
+@pytest.mark.rfc("4422 appendix A")
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (b"", External("")),
+        (b"fred@example.org", External("fred@example.org")),
+        (b"a\0b", BadResponse("login and password must not hold control characters")),
+    ],
+)
+def test_external(message, expected):
+    assert run("EXTERNAL", message) == [expected]
+    assert run("EXTERNAL", None, message) == [b"", expected]

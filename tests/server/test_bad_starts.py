@@ -20,6 +20,8 @@ submission = []
 submissions = []
 imap = []
 imaps = []
+pop3 = []
+pop3s = []
 operator = []
 """
     )

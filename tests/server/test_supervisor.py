@@ -76,6 +76,8 @@ submission = []
 submissions = []
 imap = ["127.0.0.1:{self.imap}"]
 imaps = []
+pop3 = []
+pop3s = []
 operator = ["127.0.0.1:{self.operator}"]
 """
         )

@@ -13,10 +13,11 @@ from mailstead.model.world import Stream, World
 from mailstead.net.clock import SystemClock, SystemRandom, ThreadOffload
 from mailstead.net.shared import SharedCounters
 from mailstead.net.stream import SocketNetwork, bind
-from mailstead.services.accounts import Accounts, hash_password
+from mailstead.services.accounts import Accounts
 from mailstead.services.doorkeeper import Doorkeeper, Settings
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.metering import NO_METER
+from mailstead.services.passwords import hash_password
 from mailstead.services.watch import Watch
 from mailstead.sessions.imap.session import serve
 from mailstead.sessions.imap.state import Door, Site

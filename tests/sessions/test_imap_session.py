@@ -262,7 +262,9 @@ async def test_starttls(world: SimulatedWorld, tls: ssl.SSLContext) -> None:
     client.send(b"a STARTTLS\r\nb LOGOUT\r\n")
     assert await client.line() == "a OK Begin TLS now"
     client = await secure(client)
-    assert (await client.command("c CAPABILITY"))[0] == f"* CAPABILITY {offered} AUTH=PLAIN"
+    assert (await client.command("c CAPABILITY"))[
+        0
+    ] == f"* CAPABILITY {offered} AUTH=PLAIN AUTH=SCRAM-SHA-256"
     assert await client.command("d STARTTLS") == ["d BAD TLS is not to be had here"]
     assert (await client.command("e LOGIN alice@example.org secret"))[0].startswith("e OK ")
     assert (await client.command("f SELECT INBOX"))[-1] == "f OK [READ-WRITE] SELECT completed"

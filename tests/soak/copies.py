@@ -153,9 +153,10 @@ def soak(
 ) -> dict[str, object]:
     """There and back; the figures."""
     (folder / "key").write_text("key\nsecret\n")
-    s3 = S3(endpoint=seaweed.endpoint, credentials=str(folder / "key"))
+    s3 = S3(credentials=str(folder / "key"))
+    bucket = f"s3://mail/bodies?endpoint={seaweed.endpoint}"
     first = configured(folder, "first")
-    between = configured(folder, "between", postgres.url, "s3://mail/bodies", s3)
+    between = configured(folder, "between", postgres.url, bucket, s3)
     last = configured(folder, "last")
     began = time.monotonic()
     asyncio.run(fill(load(first), options))

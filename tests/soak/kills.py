@@ -29,7 +29,7 @@ import msgspec
 from mailstead.model.address import Domain, parse_address
 from mailstead.server.config import NOWHERE, Config, format_toml
 from mailstead.server.wiring import open_house
-from mailstead.services.accounts import hash_password
+from mailstead.services.passwords import hash_password
 from mailstead.storage import accounts
 from mailstead.storage.store import Tx
 from mailstead.testing.invariants import broken

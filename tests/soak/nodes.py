@@ -177,8 +177,8 @@ class Node(Server):
             hostname=f"{name}.soak.test",
             database=world.postgres.url,
             data=str(folder),
-            blobs="s3://mail/bodies",
-            s3=S3(endpoint=world.seaweed.endpoint, credentials=str(folder / "key")),
+            blobs=f"s3://mail/bodies?endpoint={world.seaweed.endpoint}",
+            s3=S3(credentials=str(folder / "key")),
             workers=2,
             listen=msgspec.structs.replace(
                 NOWHERE, smtp=(f"127.0.0.1:{port}",), imap=(f"127.0.0.1:{port + 1}",)

@@ -9,6 +9,8 @@ from shlex import quote
 import click
 import msgspec
 
+from mailstead.cli.app_password import app_password
+from mailstead.cli.certificate import certificate
 from mailstead.cli.house import operate, read, teaching, write
 from mailstead.cli.importing import import_accounts
 from mailstead.cli.parameters import ADDRESS, DOMAIN, SIZE
@@ -59,6 +61,10 @@ def account() -> None:
     """People and programs with mailboxes."""
 
 
+account.add_command(app_password)
+account.add_command(certificate)
+
+
 # ---------------------------------------------------------------------- add
 
 
@@ -102,7 +108,7 @@ def add(
 
 def _add(new: NewAccount) -> None:
     with teaching(ALREADYEXISTS=f"mailstead account show {quote(str(new.address))}"):
-        operate(lambda house: directory.add_account(house.store, house.world.offload, new))
+        operate(lambda house: directory.add_account(house.store, house.world, new))
 
 
 def _show_password(login: str, word: Password, text: str, as_json: bool) -> None:
@@ -203,11 +209,29 @@ def password(
     with teaching(NONEXISTENT="mailstead account list"):
         read(lambda tx: accounts.get_account(tx, login))
         word = get_password(PasswordSource(password_file, password_stdin, generate), "New password")
-        operate(
-            lambda house: directory.set_password(house.store, house.world.offload, login, word.word)
-        )
+        operate(lambda house: directory.set_password(house.store, house.world, login, word.word))
     text = f"{login} has a new password; who is logged in stays so until the connection ends."
     _show_password(login, word, text, as_json)
+
+
+@account.command("import-hash")
+@click.argument("login")
+@click.option(
+    "--hash-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The first line of this file; else of stdin.",
+)
+@for_operators
+def import_hash(login: str, hash_file: Path | None, as_json: bool) -> None:
+    """Take over the hash of a password from another server: SHA512-CRYPT, PBKDF2 or argon2.
+
+    The password stays what it was; it is hashed anew when its owner next logs in.
+    """
+    source = PasswordSource(hash_file, stdin=hash_file is None, generate=False)
+    hashed = get_password(source, "").word
+    with teaching(NONEXISTENT="mailstead account list"):
+        operate(lambda house: directory.set_hash(house.store, login, hashed))
+    show({"login": login}, f"{login} keeps the password of that hash.", as_json)
 
 
 @account.command()

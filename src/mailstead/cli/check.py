@@ -19,7 +19,7 @@ from mailstead.cli.returned import bounce, reply
 from mailstead.cli.signed import arc, dkim
 from mailstead.model.address import parse_address
 from mailstead.server.certificates import context_from_files
-from mailstead.server.config import Config, ConfigError, load
+from mailstead.server.config import Config, ConfigError, Smarthost, load
 from mailstead.server.privileges import become_service_user, find_service_user
 
 _PLACE = re.compile(r"(?P<file>[^\n:]+):(?:(?P<line>\d+):)? (?P<problem>.*)", re.S)
@@ -130,12 +130,10 @@ def _certificate(config: Config) -> list[Finding]:
 
 
 def _files(config: Config) -> list[Finding]:
-    smarthost = config.smarthost
-    if smarthost is None:
-        return []
+    smarthost = config.smarthost or Smarthost("")
     named = {
         "smarthost.password_file": smarthost.password_file,
-        "smarthost.ca_file": smarthost.ca_file,
+        "tls.ca_file": config.tls.ca_file,
     }
     found = [
         (setting, problem, f"let {config.user} read it: ls -l {path}")

@@ -1,7 +1,8 @@
 """`mailstead account add --from-csv`: many accounts from one file.
 
-The first line names the columns: address and password, and if wanted name and quota. Each row is
-done or not done by itself; of each that is not, the line and the reason are told.
+The first line names the columns: address and password (or hash, of another server), and if wanted
+name and quota. Each row is done or not done by itself; of each that is not, the line and the reason
+are told.
 """
 
 import asyncio
@@ -21,8 +22,8 @@ from mailstead.server.wiring import House
 from mailstead.services import directory
 from mailstead.services.directory import NewAccount
 
-NEEDED = ("address", "password")
-COLUMNS = (*NEEDED, "name", "quota")
+SECRETS = ("password", "hash")  # one of them
+COLUMNS = ("address", *SECRETS, "name", "quota")
 AT_ONCE = 16  # rows under way together: they share commits
 PROGRESS_EVERY = 100  # rows
 
@@ -74,11 +75,11 @@ def read_rows(path: Path) -> list[Row | BadRow]:
 
 def _check_columns(path: Path, columns: list[str]) -> None:
     unknown = [name for name in columns if name not in COLUMNS]
-    missing = [name for name in NEEDED if name not in columns]
-    if unknown or missing or len(set(columns)) < len(columns):
+    complete = "address" in columns and sum(name in columns for name in SECRETS) == 1
+    if unknown or not complete or len(set(columns)) < len(columns):
         raise Refusal(
-            f"{path}: the first line has to name the columns, each once: {','.join(COLUMNS)}"
-            " (the last two may be left out)"
+            f"{path}: the first line has to name the columns, each once:"
+            " address,password,name,quota (the last two may be left out, hash stand for password)"
         )
 
 
@@ -100,10 +101,18 @@ def _rows(reader: "Iterator[list[str]]", columns: list[str]) -> Iterator[Row | B
 def _account(cells: dict[str, str]) -> NewAccount:
     return NewAccount(
         parse_address(cells["address"].strip()),
-        cells["password"],
+        cells.get("password", ""),
         cells.get("name", "").strip(),
         parse_size(cells.get("quota", "") or "0"),
+        _hash(cells),
     )
+
+
+def _hash(cells: dict[str, str]) -> str:
+    hashed = cells.get("hash", "").strip()
+    if "hash" in cells and not hashed:
+        raise ValueError("the hash is missing")
+    return hashed
 
 
 async def _import(house: House, rows: list[Row | BadRow]) -> Imported:
@@ -136,7 +145,7 @@ def _without_repeats(rows: list[Row | BadRow]) -> Iterator[Row | BadRow]:
 
 async def _add(house: House, line: int, new: NewAccount) -> BadRow | None:
     try:
-        await directory.add_account(house.store, house.world.offload, new)
+        await directory.add_account(house.store, house.world, new)
     except (Refusal, TemporaryFailure) as error:
         return BadRow(line, error.reason, str(new.address))
     return None

@@ -23,7 +23,8 @@ from mailstead.server.certificates import ca_file
 from mailstead.server.config import Config, Listen, format_toml
 from mailstead.server.lifecycle import run
 from mailstead.server.wiring import open_house
-from mailstead.services.accounts import hash_password, verify_password
+from mailstead.services import passwords
+from mailstead.services.passwords import Stored, verify_password
 from mailstead.storage import accounts
 from mailstead.storage.store import Tx
 
@@ -142,7 +143,11 @@ async def _populate(config: Config, loopback: bool) -> dict[str, str]:
             for login, stored in have.items()
             if stored is None or verify_password(stored, LOOPBACK_PASSWORD) != loopback
         }
-        hashes = {login: hash_password(word) for login, word in words.items()}
+        key = await passwords.find_key(house.store, house.world.random)
+        hashes = {
+            login: passwords.store_password(word, passwords.salt_of(key, login))
+            for login, word in words.items()
+        }
         await house.store.write(lambda tx: _keep(tx, hashes))
         return dict.fromkeys(LOGINS, LOOPBACK_PASSWORD) if loopback else words
 
@@ -152,15 +157,15 @@ def _stored_passwords(tx: Tx) -> dict[str, str | None]:
     return {login: one.password if one else None for login, one in found.items()}
 
 
-def _keep(tx: Tx, hashes: dict[str, str]) -> None:
+def _keep(tx: Tx, hashes: dict[str, Stored]) -> None:
     if accounts.find_domain(tx, DOMAIN) is None:
         organisation = accounts.create_organisation(tx, DOMAIN)
         accounts.create_domain(tx, organisation, parse_domain(DOMAIN))
-    for login, hashed in hashes.items():
+    for login, kept in hashes.items():
         if accounts.find_account(tx, login):
-            accounts.set_password(tx, login, hashed)
+            accounts.set_password(tx, login, kept.password, kept.scram)
         else:
-            accounts.create_account(tx, parse_address(login), hashed)
+            accounts.create_account(tx, parse_address(login), kept.password, scram=kept.scram)
 
 
 def _welcome(config: Config, passwords: dict[str, str], as_json: bool) -> None:

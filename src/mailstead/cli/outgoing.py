@@ -61,7 +61,7 @@ async def _look(house: House, domains: tuple[Domain, ...]) -> Report:
             addresses=own_addresses(),
             smarthost=settings.smarthost,
             targets=Targets(parse_networks(settings.allowed_targets), settings.own_addresses),
-            verifying=verifying_context(smarthost.ca_file or None) if smarthost else None,
+            verifying=verifying_context(config.tls.ca_file or None) if smarthost else None,
             domains=domains,
         ),
     )

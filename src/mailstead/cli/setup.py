@@ -163,7 +163,7 @@ async def _populate(house: House, address: Address, word: Password) -> tuple[boo
         key = await directory.host_domain(store, offload, address.domain)
     missing = await store.read(lambda tx: accounts.find_account(tx, str(address)) is None)
     if missing:
-        await directory.add_account(store, offload, NewAccount(address, word.word))
+        await directory.add_account(store, house.world, NewAccount(address, word.word))
     return missing, key
 
 

@@ -22,7 +22,8 @@ def config_text(config: Config) -> str:
         host=_value(smarthost.host),
         login=_value(smarthost.login),
         password_file=_value(smarthost.password_file),
-        ca_file=_value(smarthost.ca_file),
+        ca_mark="" if config.tls.ca_file else "#",
+        ca_file=_value(config.tls.ca_file),
     )
 
 
@@ -46,8 +47,9 @@ hostname = {hostname}
 # Default: sqlite:///var/lib/mailstead/mailstead.db. Machines differ in where their big disk is.
 database = {database}
 
-# Where bodies go once they are packed: a folder, or "s3://bucket/prefix". Empty by default: the
-# folder `packs` beside the database. Fill it in where the machine's own disk is not the place.
+# Where bodies go once they are packed: a folder, or "s3://bucket/prefix?region=eu-central-1", with
+# "&endpoint=https://s3.example.org" for another store than Amazon's. Empty by default: the folder
+# `packs` beside the database. Fill it in where the machine's own disk is not the place.
 #blobs = ""
 
 # The folder of all else that this machine keeps: spool, certificates of our own making, caches.
@@ -100,6 +102,10 @@ user = {user}
 #imap = ["0.0.0.0:143", "[::]:143"]
 # The same, with TLS from the first octet (RFC 8314).
 #imaps = ["0.0.0.0:993", "[::]:993"]
+# Mail for programs that fetch it (POP3, RFC 1939), with STLS; an empty list where nobody does.
+#pop3 = ["0.0.0.0:110", "[::]:110"]
+# The same, with TLS from the first octet (RFC 8314).
+#pop3s = ["0.0.0.0:995", "[::]:995"]
 # Metrics and health over HTTP, for you alone: nobody has to log in there. Never a public address.
 #operator = ["127.0.0.1:9325"]
 # Where others fetch the MTA-STS policies of domains: ["0.0.0.0:443", "[::]:443"]. None by default.
@@ -114,7 +120,10 @@ user = {user}
 #certificates = []
 # A certificate by ACME, renewed in time, for the hostname and for `names`; port 80 has to be open
 # to the outside. Where a web server has that port, give the folder that it serves as `webroot`.
-# `directory` and `ca_file` are for another ACME server than Let's Encrypt.
+# `directory` is for another ACME server than Let's Encrypt.
+# PEM file of CAs to believe beside the system's: of a smarthost, of an ACME server, of clients that
+# log in by certificate. Empty by default: only you know whether you have a CA of your own.
+{ca_mark}ca_file = {ca_file}
 #   acme = {{ email = "you@example.org", names = [], webroot = "" }}
 
 [limits]
@@ -143,10 +152,6 @@ user = {user}
 
 # The object store of `blobs`, if it is one.
 [s3]
-# Its URL. Empty by default: Amazon's, of the region; all others need it.
-#endpoint = ""
-# Its region; most stores but Amazon's take any.
-#region = "us-east-1"
 # A file of two lines, the id of the access key and the key, for the server's user alone. Empty by
 # default: the usual environment variables, or the role of the machine.
 #credentials = ""
@@ -168,6 +173,4 @@ user = {user}
 {mark}login = {login}
 # A file whose first line is the password; readable by the server's user alone.
 {mark}password_file = {password_file}
-# PEM file of the CA that signed its certificate; empty: the system's CAs.
-{mark}ca_file = {ca_file}
 """

@@ -1,4 +1,4 @@
-"""One GET over HTTPS, by our own streams (RFC 9112): small answers, no redirects, no second try.
+"""One request over HTTPS, by our own streams (RFC 9112): small answers, no redirects, no retry.
 
 For files at well-known places whose host a stranger names; so the caller gives the address that it
 has looked at, and limits to size. The time limit is the caller's too.
@@ -17,11 +17,18 @@ _CRLF = b"\r\n"
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What to ask for; `size_limit` is in octets of the body."""
+    """What to ask for; `size_limit` is in octets of the body. With a form it is a POST."""
 
     host: str
     path: str
     size_limit: int
+    port: int = PORT
+    accept: str = "text/plain"
+    form: bytes = b""  # application/x-www-form-urlencoded
+    authorization: str = ""
+
+    def __repr__(self) -> str:
+        return f"Request({self.host!r}, {self.path!r})"
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -41,7 +48,7 @@ async def get(network: Network, address: str, request: Request, context: ssl.SSL
 
     Raises TlsError for its certificate, HttpError for its answer, OSError for its connection.
     """
-    stream = await network.connect(address, PORT)
+    stream = await network.connect(address, request.port)
     try:
         secured = TlsStream(stream, context, False, request.host)
         await secured.handshake()
@@ -52,14 +59,21 @@ async def get(network: Network, address: str, request: Request, context: ssl.SSL
 
 
 def _format(request: Request) -> bytes:
-    lines = (
-        f"GET {request.path} HTTP/1.1",
-        f"Host: {request.host}",
+    host = request.host if request.port == PORT else f"{request.host}:{request.port}"
+    lines = [
+        f"{'POST' if request.form else 'GET'} {request.path} HTTP/1.1",
+        f"Host: {host}",
         "User-Agent: Mailstead",
-        "Accept: text/plain",
+        f"Accept: {request.accept}",
         "Connection: close",
-    )
-    return "".join(f"{line}\r\n" for line in (*lines, "")).encode("ascii")
+    ]
+    if request.authorization:
+        lines.append(f"Authorization: {request.authorization}")
+    if request.form:
+        lines.append("Content-Type: application/x-www-form-urlencoded")
+        lines.append(f"Content-Length: {len(request.form)}")
+    head = "".join(f"{line}\r\n" for line in (*lines, ""))
+    return head.encode("ascii") + request.form
 
 
 class _Reader:

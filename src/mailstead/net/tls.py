@@ -62,6 +62,10 @@ class TlsStream:
         """The certificates that the peer showed, as DER, its own first; nobody has checked them."""
         return _chain(self._object)
 
+    def peer_certificate(self) -> bytes:
+        """The peer's own, as DER, if it has shown one and it was verified; else empty."""
+        return self._object.getpeercert(binary_form=True) or b""
+
     async def handshake(self) -> None:
         """Agree on keys; TlsError if that fails. The caller sets the time limit."""
         while True:
@@ -158,6 +162,11 @@ class TlsStream:
             self._stream.send(self._outgoing.read())
 
 
+def certificate_of(stream: Stream) -> bytes:
+    """The verified certificate that the other end has shown in TLS, as DER; else empty."""
+    return stream.peer_certificate() if isinstance(stream, TlsStream) else b""
+
+
 def _chain(connection: ssl.SSLObject) -> list[bytes]:
     """Before Python 3.13 only the object beneath knows more than the first certificate."""
     public = getattr(connection, "get_unverified_chain", None)
@@ -190,5 +199,11 @@ def opportunistic_context() -> ssl.SSLContext:
 
 
 def verifying_context(ca_file: str | None = None) -> ssl.SSLContext:
-    """Client side, the certificate has to be valid for the name (RFC 9525)."""
-    return ssl.create_default_context(cafile=ca_file)
+    """Client side, the certificate has to be valid for the name (RFC 9525).
+
+    The CAs of the file are believed beside the system's.
+    """
+    context = ssl.create_default_context()
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    return context

@@ -1,13 +1,14 @@
-"""SASL exchanges for log-ins with a password: PLAIN (RFC 4616) and LOGIN, both sides.
+"""SASL exchanges (RFC 4422), and the mechanisms of one message: PLAIN (RFC 4616), LOGIN, EXTERNAL.
 
-An exchange is a generator that yields challenges, is sent responses, and returns Credentials or a
-BadResponse; `advance` drives it. Whether the password is right is not decided here.
+An exchange is a generator: it yields challenges for the peer and questions for the house, is sent
+responses and answers, and returns what came of it; `advance` drives it. Whether a password is
+right, and what an account may do, is not decided here.
 """
 
 import base64
 import binascii
 import unicodedata
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 
 import msgspec
 
@@ -34,8 +35,77 @@ class BadResponse(msgspec.Struct, frozen=True):
     reason: str
 
 
-Outcome = Credentials | BadResponse
-Exchange = Generator[bytes, bytes, Outcome]
+class Proven(msgspec.Struct, frozen=True):
+    """Who has shown to know a password or to hold a token; `key` says which password it was."""
+
+    authorization_id: str
+    login: str
+    mechanism: str
+    key: int = 0
+
+
+class Disproven(msgspec.Struct, frozen=True):
+    """What was shown proves nothing."""
+
+    login: str
+    mechanism: str
+    reason: str
+
+
+class External(msgspec.Struct, frozen=True):
+    """The peer wants to be who its certificate says, or the account of this name (RFC 4422)."""
+
+    authorization_id: str
+
+
+class FindKeys(msgspec.Struct, frozen=True):
+    """A question: what does this log-in prove its passwords with?"""
+
+    login: str
+
+
+class Key(msgspec.Struct, frozen=True):
+    """What the server keeps of one password (RFC 5802 section 3); `id` is the asker's own."""
+
+    id: int
+    stored_key: bytes
+    server_key: bytes
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """The passwords of one log-in, all with the same salt: any of them will do."""
+
+    salt: bytes
+    iterations: int
+    keys: tuple[Key, ...]
+
+
+class CheckToken(msgspec.Struct, frozen=True):
+    """A question: whose is this token? `login` is whose the peer says, perhaps nobody's."""
+
+    login: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"CheckToken({self.login!r})"
+
+
+class TokenOwner(msgspec.Struct, frozen=True):
+    """Whose the token is."""
+
+    login: str
+
+
+class TokenRefused(msgspec.Struct, frozen=True):
+    """The token is not believed."""
+
+    reason: str
+
+
+Question = FindKeys | CheckToken
+Answer = Keys | TokenOwner | TokenRefused
+Outcome = Credentials | Proven | Disproven | External | BadResponse
+Exchange = Generator[bytes | Question, bytes | Answer, Outcome]
 
 
 def decode(text: bytes) -> bytes | None:
@@ -49,8 +119,10 @@ def decode(text: bytes) -> bytes | None:
     return data if base64.b64encode(data) == text else None  # no stray bits or padding
 
 
-def advance(exchange: Exchange, response: bytes | None) -> bytes | Outcome:
-    """The next challenge, or how the exchange ended; the first response is always None."""
+def advance(
+    exchange: Exchange, response: bytes | Answer | None
+) -> bytes | FindKeys | CheckToken | Outcome:
+    """The next challenge or question, or how the exchange ended; the first response is None."""
     try:
         return next(exchange) if response is None else exchange.send(response)
     except StopIteration as end:
@@ -60,7 +132,7 @@ def advance(exchange: Exchange, response: bytes | None) -> bytes | Outcome:
 
 def plain(initial: bytes | None) -> Exchange:
     """The server's side of PLAIN; the challenge is empty (RFC 4616 section 2)."""
-    message = (yield b"") if initial is None else initial
+    message = initial if initial is not None else response((yield b""))
     fields = message.split(b"\0")
     if len(fields) != 3:
         return BadResponse("PLAIN is authorization id, NUL, login, NUL, password")
@@ -69,12 +141,24 @@ def plain(initial: bytes | None) -> Exchange:
 
 def login(initial: bytes | None) -> Exchange:
     """The server's side of LOGIN, which has no RFC but many clients."""
-    name = (yield b"Username:") if initial is None else initial
-    password = yield b"Password:"
+    name = initial if initial is not None else response((yield b"Username:"))
+    password = response((yield b"Password:"))
     return _credentials("LOGIN", b"", name, password)
 
 
-MECHANISMS: dict[str, Callable[[bytes | None], Exchange]] = {"PLAIN": plain, "LOGIN": login}
+def external(initial: bytes | None) -> Exchange:
+    """The server's side of EXTERNAL; the certificate is known already (RFC 4422 appendix A)."""
+    message = initial if initial is not None else response((yield b""))
+    try:
+        return External(normalise_login(field(message)))
+    except ValueError as error:
+        return BadResponse(str(error))
+
+
+def response(sent: bytes | Answer) -> bytes:
+    """What was sent after a challenge."""
+    assert isinstance(sent, bytes)
+    return sent
 
 
 def normalise_login(text: str) -> str:
@@ -87,7 +171,7 @@ def normalise_login(text: str) -> str:
 
 def _credentials(mechanism: str, authorization_id: bytes, login: bytes, password: bytes) -> Outcome:
     try:
-        fields = [_field(octets) for octets in (authorization_id, login, password)]
+        fields = [field(octets) for octets in (authorization_id, login, password)]
     except ValueError as error:
         return BadResponse(str(error))
     identity, name = normalise_login(fields[0]), normalise_login(fields[1])
@@ -96,7 +180,8 @@ def _credentials(mechanism: str, authorization_id: bytes, login: bytes, password
     return Credentials(identity, name, fields[2], mechanism)
 
 
-def _field(octets: bytes) -> str:
+def field(octets: bytes) -> str:
+    """The text of an identity or a password; ValueError if it cannot be one."""
     if len(octets) > FIELD_LIMIT:
         raise ValueError(f"login and password are at most {FIELD_LIMIT} octets")
     try:

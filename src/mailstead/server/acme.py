@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from josepy.errors import Error as JoseError
 from josepy.jwk import JWK, JWKRSA
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from mailstead.model.errors import TemporaryFailure
 from mailstead.model.world import World
@@ -49,6 +50,14 @@ class AcmeFolder:
         self.account = base / "account.json"
         self.challenges = base / "challenges"
         self._hosts = base / HOSTS
+
+    def bundle(self, ca_file: str) -> Path:
+        """The CAs that are believed anyway, and those of the file, in one."""
+        path = self.path / "ca-bundle.pem"
+        path.write_bytes(
+            Path(DEFAULT_CA_BUNDLE_PATH).read_bytes() + b"\n" + Path(ca_file).read_bytes()
+        )
+        return path
 
     def pairs_of_hosts(self) -> list[Pair]:
         """The certificates of other hosts that there are."""
@@ -115,7 +124,9 @@ class AcmeKeeper:
         told = ", ".join(names)
         try:
             now = self._world.clock.now()
-            await self._world.offload.run(lambda: obtain(self._settings, names, folder, now))
+            await self._world.offload.run(
+                lambda: obtain(self._settings, names, folder, now, self._config.tls.ca_file)
+            )
         except (errors.Error, OSError, ValueError, JoseError) as error:
             log.error("no certificate for %s yet: %s; tried again in an hour", told, error)
             return False
@@ -132,7 +143,9 @@ def is_due(certificate: Path, names: list[str], now: datetime) -> bool:
     return not set(names) <= set(names_of(have)) or have.not_valid_after_utc < now + RENEW_BEFORE
 
 
-def obtain(settings: Acme, names: list[str], folder: AcmeFolder, now: datetime) -> None:
+def obtain(
+    settings: Acme, names: list[str], folder: AcmeFolder, now: datetime, ca_file: str = ""
+) -> None:
     """Ask for a certificate and put it in its place; takes seconds, on a thread.
 
     Raises acme's errors, or OSError where the server cannot be reached.
@@ -140,8 +153,8 @@ def obtain(settings: Acme, names: list[str], folder: AcmeFolder, now: datetime) 
     folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     jwk = _account_key(folder.account)
     net = client.ClientNetwork(jwk, user_agent="mailstead")
-    if settings.ca_file:
-        cast(Any, net).verify_ssl = settings.ca_file  # requests takes a path too
+    if ca_file:
+        cast(Any, net).verify_ssl = str(folder.bundle(ca_file))  # requests takes a path too
     directory = client.ClientV2.get_directory(settings.directory, net)
     acme = client.ClientV2(directory, net)
     net.account = _register(acme, settings.email)

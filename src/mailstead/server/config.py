@@ -10,6 +10,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -41,6 +42,8 @@ class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     submissions: tuple[str, ...] = ("0.0.0.0:465", "[::]:465")
     imap: tuple[str, ...] = ("0.0.0.0:143", "[::]:143")
     imaps: tuple[str, ...] = ("0.0.0.0:993", "[::]:993")
+    pop3: tuple[str, ...] = ("0.0.0.0:110", "[::]:110")
+    pop3s: tuple[str, ...] = ("0.0.0.0:995", "[::]:995")
     lmtp: tuple[str, ...] = ()
     http: tuple[str, ...] = ("0.0.0.0:80", "[::]:80")
     https: tuple[str, ...] = ()
@@ -57,16 +60,17 @@ class Acme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     names: tuple[str, ...] = ()
     directory: str = "https://acme-v02.api.letsencrypt.org/directory"
     webroot: str = ""
-    ca_file: str = ""
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[certificate, key] pairs of PEM files, chosen by the name that a client asks for.
 
-    The first is for who asks for none; without any there is one of our own making.
+    The first is for who asks for none; without any there is one of our own making. `ca_file` are
+    CAs to believe beside the system's.
     """
 
     certificates: tuple[tuple[str, str], ...] = ()
+    ca_file: str = ""
     acme: Acme | None = None
 
 
@@ -93,16 +97,21 @@ class Smarthost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str
     login: str = ""
     password_file: str = ""
-    ca_file: str = ""
 
 
 class S3(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to reach the object store of `blobs`; `credentials` is a file: key id, then key."""
+    """What the object store of `blobs` needs; `credentials` is a file: key id, then key."""
 
-    endpoint: str = ""
-    region: str = "us-east-1"
     credentials: str = ""
     cache: Size = Size(1024**3)
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """The object store that `blobs` names; `endpoint` is its URL, empty for Amazon's."""
+
+    url: str
+    region: str = "us-east-1"
+    endpoint: str = ""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -197,14 +206,17 @@ def parse_endpoint(text: str, default_port: int | None = None) -> Endpoint:
 def _check_keys(path: Path, text: str, table: dict[str, Any], kind: Any, where: str) -> None:
     known = {field.name: field.type for field in msgspec.structs.fields(kind)}
     for key, value in table.items():
+        if moved := _MOVED.get(f"{where}{key}"):
+            line = _line_of(text, key)
+            raise ConfigError(f"{path}:{line}: {where}{key} is now {moved}")
         if key not in known:
             nearest = difflib.get_close_matches(key, known, 1, 0.4)
             hint = f"did you mean {where}{nearest[0]}?" if nearest else f"known: {', '.join(known)}"
             line = _line_of(text, key)
             raise ConfigError(f"{path}:{line}: there is no setting {where}{key}; {hint}")
-        inner = TABLES.get(key)
-        if isinstance(value, dict) and inner is not None and not where:
-            _check_keys(path, text, value, inner, f"{key}.")
+        inner = {**TABLES, "tls.acme": Acme}.get(f"{where}{key}")
+        if isinstance(value, dict) and inner is not None:
+            _check_keys(path, text, value, inner, f"{where}{key}.")
 
 
 TABLES = {
@@ -214,6 +226,13 @@ TABLES = {
     "dns": Dns,
     "s3": S3,
     "smarthost": Smarthost,
+}
+# Settings of earlier versions, and where they went.
+_MOVED = {
+    "smarthost.ca_file": "tls.ca_file",
+    "tls.acme.ca_file": "tls.ca_file",
+    "s3.region": 'part of blobs: "s3://bucket/prefix?region=eu-central-1"',
+    "s3.endpoint": 'part of blobs: "s3://bucket/prefix?endpoint=https://s3.example.org"',
 }
 
 
@@ -247,6 +266,8 @@ def _check_values(path: Path, config: Config) -> None:
     for name in Listen.__struct_fields__:
         checks += [(f"listen.{name}", parse_endpoint, at) for at in getattr(config.listen, name)]
     checks += [("listen.lmtp", _not_smtp, at) for at in config.listen.lmtp]
+    if config.blobs and not config.blobs.startswith("/"):
+        checks.append(("blobs", parse_bucket, config.blobs))
     if config.smarthost:
         checks.append(("smarthost.host", parse_smarthost, config.smarthost.host))
     for setting, check, text in checks:
@@ -265,13 +286,6 @@ def _check_values(path: Path, config: Config) -> None:
             f"{path}: database: {config.database!r} is neither sqlite:///path nor"
             " postgresql://user@host/database"
         )
-    if not re.fullmatch(r"|/.+|s3://[^/]+(/.*)?", config.blobs):
-        raise ConfigError(
-            f"{path}: blobs: {config.blobs!r} is neither s3://bucket/prefix nor the full path of"
-            " a folder"
-        )
-    if config.s3.endpoint and not config.s3.endpoint.startswith(("http://", "https://")):
-        raise ConfigError(f"{path}: s3.endpoint: {config.s3.endpoint!r} is no http or https URL")
     if config.data and not config.data.startswith("/"):
         raise ConfigError(f"{path}: data: {config.data!r} is not the full path of a folder")
 
@@ -299,6 +313,19 @@ def parse_smarthost(text: str) -> tuple[Endpoint, bool]:
     usual = SUBMISSIONS_PORT if scheme == "submissions" else SUBMISSION_PORT
     endpoint = parse_endpoint(rest, usual)
     return endpoint, scheme == "submissions" or (not scheme and endpoint.port == SUBMISSIONS_PORT)
+
+
+def parse_bucket(text: str) -> Bucket:
+    """The store of "s3://bucket/prefix?region=...&endpoint=..."; ValueError if it is none."""
+    url, _, query = text.partition("?")
+    if not re.fullmatch(r"s3://[^/]+(/.*)?", url):
+        raise ValueError(f"{text!r} is neither s3://bucket/prefix nor the full path of a folder")
+    options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    if unknown := options.keys() - {"region", "endpoint"}:
+        raise ValueError(f"{min(unknown)!r} is no option of it; there are region and endpoint")
+    if not options.get("endpoint", "http://").startswith(("http://", "https://")):
+        raise ValueError(f"the endpoint {options['endpoint']!r} is no http or https URL")
+    return Bucket(url, **options)
 
 
 def _dns_server(text: str) -> Endpoint:

@@ -29,6 +29,7 @@ from mailstead.services.delivery.known import KnownRecipients
 from mailstead.services.delivery.recipients import Catch
 from mailstead.services.delivery.relaying import Relays
 from mailstead.services.doorkeeper import Doorkeeper
+from mailstead.services.fetching import Fetching
 from mailstead.services.housekeeping import Housekeeping
 from mailstead.services.inbound.lists import Lists
 from mailstead.services.inbound.site import Site
@@ -40,10 +41,12 @@ from mailstead.services.outbound.operators import Operators
 from mailstead.services.outbound.queue import Outbound, Settings
 from mailstead.services.outbound.route import Security, Smarthost, choose_way
 from mailstead.services.outbound.sources import Sources, SourcingStore
+from mailstead.services.outbound.targets import Targets
 from mailstead.services.packing import Packing
 from mailstead.services.return_path import ReturnPaths
 from mailstead.services.signing import Signing
 from mailstead.services.telling import Tell, TellingStore
+from mailstead.services.tokens import Tokens
 from mailstead.services.watch import Watch
 from mailstead.sessions.imap.state import Site as ImapSite
 from mailstead.storage import copying
@@ -96,7 +99,7 @@ def build(
     counters = counters or SharedCounters()
     doorkeeper = Doorkeeper(counters, at_the_door(config), world.clock, told.note, meter)
     budget = Budget()
-    accounts = Accounts(told, world, doorkeeper)
+    accounts = Accounts(told, world, doorkeeper, Tokens(told, _fetching(config, world)))
     site = Site(
         hostname=config.hostname,
         size_limit=config.limits.message_size,
@@ -184,6 +187,12 @@ def _catch(config: Config) -> Catch | None:
     return Catch(config.catch_outside, is_routed)
 
 
+def _fetching(config: Config, world: World) -> Fetching:
+    settings = sending(config)
+    targets = Targets(parse_networks(settings.allowed_targets), settings.own_addresses)
+    return Fetching(world, targets, _verifying(config) or verifying_context())
+
+
 def _smarthost(config: config_file.Smarthost | None) -> Smarthost | None:
     if config is None:
         return None
@@ -196,9 +205,7 @@ def _smarthost(config: config_file.Smarthost | None) -> Smarthost | None:
 
 
 def _verifying(config: Config) -> ssl.SSLContext | None:
-    if config.smarthost is None or not config.smarthost.ca_file:
-        return None
-    return verifying_context(config.smarthost.ca_file)
+    return verifying_context(config.tls.ca_file) if config.tls.ca_file else None
 
 
 def open_store(
@@ -219,14 +226,15 @@ def open_packs(config: Config) -> Packs:
     if not config.blobs.startswith("s3://"):
         return PackFolder(Path(config.blobs) if config.blobs else config.folder / PACKS)
     key, secret = _credentials(config.s3.credentials)
+    bucket = config_file.parse_bucket(config.blobs)
     settings = ObjectStoreSettings(
-        url=config.blobs,
+        url=bucket.url,
         cache=config.folder / "cache",
-        endpoint=config.s3.endpoint,
-        region=config.s3.region,
+        endpoint=bucket.endpoint,
+        region=bucket.region,
         access_key=key,
         secret_key=secret,
-        allow_http=config.s3.endpoint.startswith("http://"),
+        allow_http=bucket.endpoint.startswith("http://"),
         cache_limit=config.s3.cache,
     )
     return open_bucket(settings)

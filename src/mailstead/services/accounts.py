@@ -9,37 +9,40 @@ wrong password: nobody learns from the time which accounts exist. Too many wrong
 import asyncio
 import hashlib
 import hmac
+import logging
 from collections import OrderedDict
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
-import argon2
 import msgspec
 
 from mailstead.model.address import Address
 from mailstead.model.entries import LoggedIn, LoginFailed
+from mailstead.model.errors import TemporaryFailure
 from mailstead.model.numbers import AccountId, OrganisationId, TraceId
 from mailstead.model.world import Endpoint, World
-from mailstead.protocol.sasl import Credentials
+from mailstead.protocol import sasl_scram
+from mailstead.protocol.sasl import Credentials, Key, Keys, TokenOwner, TokenRefused
+from mailstead.protocol.sasl_mechanisms import Offer
+from mailstead.services import passwords
 from mailstead.services.doorkeeper import Doorkeeper
 from mailstead.services.limits import Attempt, attempt_of
-from mailstead.storage import accounts, senders
+from mailstead.services.tokens import Tokens
+from mailstead.storage import accounts, app_passwords, login_certificates, senders, token_issuers
+from mailstead.storage.app_passwords import AppPassword
 from mailstead.storage.plan import JournalRow
-from mailstead.storage.store import Store
+from mailstead.storage.store import Store, Tx
 
-PASSWORD_LIMIT = 1024  # octets
 SUCCESS_REMEMBERED = timedelta(minutes=10)
 SUCCESSES_LIMIT = 10_000
 OWNED_REMEMBERED = timedelta(seconds=5)  # that an account may write as an address
 OWNED_LIMIT = 10_000
+OFFER_REMEMBERED = timedelta(minutes=1)  # which mechanisms can work
+USE_NOTED = timedelta(hours=1)  # of an app password, not more often
 CHECKS_LIMIT = 2  # at the same time
 CHECKS_WAITING = 200  # beyond, a log-in is put off rather than queued
 
-_hasher = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-# What an unknown login is checked against: the hash of nobody's password.
-_NOBODY = (
-    "$argon2id$v=19$m=19456,t=2,p=1$heZKAm41HxzMFOC670om2A"
-    "$2JWqiT48zL4qp4fLiHDZy0NEREnuR8258x3vdcOtthg"
-)
+log = logging.getLogger("mailstead.accounts")
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -60,11 +63,13 @@ class LoginRefused(msgspec.Struct, frozen=True):
     reason: str
 
 
-class _Try(msgspec.Struct, frozen=True):
+class Try(msgspec.Struct, frozen=True):
     """A log-in under way."""
 
     account: accounts.Account | None
-    credentials: Credentials
+    app_passwords: tuple[AppPassword, ...]
+    login: str
+    mechanism: str
     protocol: str
     peer: Endpoint
     attempt: Attempt
@@ -75,53 +80,165 @@ class _Success(msgspec.Struct, frozen=True):
     until: datetime
 
 
-def hash_password(password: str) -> str:
-    """The argon2id hash to store; takes 23 ms."""
-    return _hasher.hash(password)
-
-
 class Accounts:
     """The door for people."""
 
-    def __init__(self, store: Store, world: World, doorkeeper: Doorkeeper) -> None:
+    def __init__(
+        self, store: Store, world: World, doorkeeper: Doorkeeper, tokens: Tokens | None = None
+    ) -> None:
         self._store, self._world, self._doorkeeper = store, world, doorkeeper
+        self._tokens = tokens
         self._key = world.random.token(32)
         self._successes: OrderedDict[bytes, _Success] = OrderedDict()
         self._slots = asyncio.Semaphore(CHECKS_LIMIT)
         self._waiting = 0
         self._owned: dict[tuple[AccountId, Address], datetime] = {}
+        self._store_key = b""
+        self._offer, self._offer_until = Offer(), datetime.min.replace(tzinfo=UTC)
+
+    # ------------------------------------------------------------------ log-ins
+
+    async def find_offer(self, certificate: bool = False) -> Offer:
+        """Which mechanisms can work, for a peer that has shown a certificate or has not."""
+        now = self._world.clock.now()
+        if now >= self._offer_until:
+            self._offer = await self._store.read(_find_offer)
+            self._offer_until = now + OFFER_REMEMBERED
+        by_certificate = certificate and self._offer.certificate
+        return msgspec.structs.replace(self._offer, certificate=by_certificate)
+
+    def make_nonce(self) -> bytes:
+        """Octets that nobody can guess, for one exchange."""
+        return self._world.random.token(sasl_scram.NONCE_LENGTH)
+
+    async def approach(
+        self, login: str, mechanism: str, protocol: str, peer: Endpoint
+    ) -> Try | LoginBusy:
+        """Somebody who wants to be let in under this name; whether it may be tried now."""
+        account, words = await self._store.look_up(lambda tx: _find(tx, login))
+        attempt = attempt_of(login, peer.address)
+        this = Try(account, words, login, mechanism, protocol, peer, attempt)
+        if limit := self._doorkeeper.find_login_limit(attempt, peer):
+            self._doorkeeper.refuse_login(limit, attempt, self._failure(this, limit))
+            return LoginBusy()
+        return this
 
     async def log_in(
         self, credentials: Credentials, protocol: str, peer: Endpoint
     ) -> Login | LoginRefused | LoginBusy:
         """Who that is, if the password is right."""
-        account = await self._store.look_up(lambda tx: accounts.find_account(tx, credentials.login))
-        attempt = attempt_of(credentials.login, peer.address)
-        this = _Try(account, credentials, protocol, peer, attempt)
-        if limit := self._doorkeeper.find_login_limit(attempt, peer):
-            self._doorkeeper.refuse_login(limit, attempt, self._failure(this, limit))
+        name, word = credentials.login, credentials.password
+        this = await self.approach(name, credentials.mechanism, protocol, peer)
+        if isinstance(this, LoginBusy):
+            return this
+        if credentials.authorization_id not in ("", name):
+            return self.refuse(this, "may not act for others", word)
+        if this.app_passwords and (found := await self._find_app_password(this, word)):
+            return await self._let_in_by(this, found, word)
+        if self._waiting >= self._patience(this.attempt):
             return LoginBusy()
-        if credentials.authorization_id not in ("", credentials.login):
-            return self._refused(this, "may not act for others")
-        if self._waiting >= self._patience(attempt):
-            return LoginBusy()
-        right = await self._check(account, credentials.password)
-        if account is None or not right:
-            return self._refused(this, "wrong password" if account else "no such account")
+        if not await self._check(this.account, word):
+            reason = "wrong password" if this.account else "no such account"
+            return self.refuse(this, reason, word)
+        return self.admit(this, word)
+
+    def admit(self, this: Try, guess: str) -> Login | LoginRefused:
+        """Let in who has proven to be the owner, unless the account is switched off."""
+        account = this.account
+        if account is None:
+            return self.refuse(this, "no such account", guess)
         if not account.active:
-            return self._refused(this, "the account is switched off")
-        self._doorkeeper.log_in_worked(attempt)
+            return self.refuse(this, "the account is switched off", guess)
+        self._doorkeeper.log_in_worked(this.attempt)
         self._tell(
             account,
             LoggedIn(
                 at=self._world.clock.now(),
                 account=account.login,
-                protocol=protocol,
-                mechanism=credentials.mechanism,
-                peer=str(peer),
+                protocol=this.protocol,
+                mechanism=this.mechanism,
+                peer=str(this.peer),
             ),
         )
         return Login(account.id, account.organisation, account.login)
+
+    def refuse(self, this: Try, reason: str, guess: str) -> LoginRefused:
+        """Turn somebody away; the same guess again counts once (services.limits)."""
+        if self._doorkeeper.log_in_failed(this.attempt, guess):
+            self._tell(this.account, self._failure(this, reason))
+        return LoginRefused(reason)
+
+    # ------------------------------------------------------------------ other than by password
+
+    async def find_keys(self, this: Try) -> Keys:
+        """What SCRAM proves the passwords of the log-in with; the same shape for everybody."""
+        now, kept = self._world.clock.now(), []
+        if this.account is not None:
+            kept.append(sasl_scram.parse_keys(this.account.scram, 0))
+        good = (one for one in this.app_passwords if one.is_good_for(this.protocol, now))
+        kept += [sasl_scram.parse_keys(one.scram, one.id) for one in good]
+        found = [one for one in kept if one is not None]
+        if not found:
+            return self._nobodys_keys(this.login, await self._get_key())
+        salt, iterations = found[0].salt, found[0].iterations
+        keys = (
+            k for one in found if (one.salt, one.iterations) == (salt, iterations) for k in one.keys
+        )
+        return Keys(salt, iterations, tuple(keys))
+
+    def _nobodys_keys(self, login: str, key: bytes) -> Keys:
+        """A salt that stays the same, and a key that nothing proves."""
+        nothing = hashlib.blake2b(login.encode("utf-8", "surrogatepass"), key=self._key).digest()
+        fake = Key(-1, nothing[:32], nothing[32:])
+        return Keys(passwords.salt_of(key, login), sasl_scram.ITERATIONS, (fake,))
+
+    async def check_token(self, token: str) -> TokenOwner | TokenRefused:
+        """Whose the token is (RFC 7628)."""
+        if self._tokens is None:
+            return TokenRefused("no issuer is believed")
+        return await self._tokens.check(token)
+
+    async def find_certificate_owner(self, certificate: bytes) -> str | None:
+        """The login that this certificate, as DER, is for."""
+        if not certificate:
+            return None
+        fingerprint = hashlib.sha256(certificate).hexdigest()
+        return await self._store.look_up(lambda tx: login_certificates.find_owner(tx, fingerprint))
+
+    async def note_use(self, this: Try, id_: int) -> None:
+        """An app password has let somebody in; how long ago the last time was is not exact."""
+        now = self._world.clock.now()
+        for one in this.app_passwords:
+            if one.id == id_ and (one.last_used is None or now - one.last_used > USE_NOTED):
+                await self._try_to_write(lambda tx: app_passwords.note_use(tx, id_))
+
+    async def _try_to_write(self, work: Callable[[Tx], None]) -> None:
+        """On a full disk people can still log in."""
+        try:
+            await self._store.write(work)
+        except TemporaryFailure as failure:
+            log.warning("what is known of a log-in is not kept: %s", failure.reason)
+
+    async def _find_app_password(self, this: Try, word: str) -> AppPassword | None:
+        secret = passwords.keyed_hash(await self._get_key(), word)
+        found = None
+        for one in this.app_passwords:
+            if hmac.compare_digest(one.secret, secret):
+                found = one
+        return found
+
+    async def _let_in_by(self, this: Try, found: AppPassword, word: str) -> Login | LoginRefused:
+        if not found.is_good_for(this.protocol, self._world.clock.now()):
+            return self.refuse(this, f"the app password {found.name} is not for that", word)
+        admitted = self.admit(this, word)
+        if isinstance(admitted, Login):
+            await self.note_use(this, found.id)
+        return admitted
+
+    async def _get_key(self) -> bytes:
+        if not self._store_key:
+            self._store_key = await passwords.find_key(self._store, self._world.random)
+        return self._store_key
 
     async def find_login(self, login: str) -> Login | None:
         """Whose login that is, for a peer whose word on who logged in there is good enough."""
@@ -149,17 +266,12 @@ class Accounts:
             self._owned[key] = now + OWNED_REMEMBERED
         return may
 
-    def _refused(self, this: _Try, reason: str) -> LoginRefused:
-        if self._doorkeeper.log_in_failed(this.attempt, this.credentials.password):
-            self._tell(this.account, self._failure(this, reason))
-        return LoginRefused(reason)
-
-    def _failure(self, this: _Try, reason: str) -> LoginFailed:
+    def _failure(self, this: Try, reason: str) -> LoginFailed:
         return LoginFailed(
             at=self._world.clock.now(),
-            login=this.credentials.login,
+            login=this.login,
             protocol=this.protocol,
-            mechanism=this.credentials.mechanism,
+            mechanism=this.mechanism,
             peer=str(this.peer),
             reason=reason,
         )
@@ -169,19 +281,37 @@ class Accounts:
         self._store.note(JournalRow(TraceId(""), organisation, (entry,)))
 
     async def _check(self, account: accounts.Account | None, password: str) -> bool:
-        stored = _NOBODY if account is None else account.password
+        stored = passwords.NOBODY if account is None else account.password
         key = self._key_of(stored, password)
         if self._remembered(key, stored):
             return True
         self._waiting += 1
         try:
             async with self._slots:
-                right = await self._world.offload.run(lambda: verify_password(stored, password))
+                right = await self._world.offload.run(
+                    lambda: passwords.verify_password(stored, password)
+                )
+                if right and account is not None:
+                    await self._renew(account, password)
         finally:
             self._waiting -= 1
         if right and account is not None:
             self._remember(key, stored)
         return right and account is not None
+
+    async def _renew(self, account: accounts.Account, password: str) -> None:
+        """What could not be kept of the password before it was seen."""
+        if account.scram and not passwords.needs_rehash(account.password):
+            return
+        salt = passwords.salt_of(await self._get_key(), account.login)
+        stored = await self._world.offload.run(lambda: passwords.store_password(password, salt))
+        if not passwords.needs_rehash(account.password):
+            stored = msgspec.structs.replace(stored, password=account.password)
+        await self._try_to_write(
+            lambda tx: accounts.renew_password(
+                tx, account.id, account.password, stored.password, stored.scram
+            )
+        )
 
     def _key_of(self, stored: str, password: str) -> bytes:
         text = f"{stored}\0{password}".encode("utf-8", "surrogateescape")
@@ -201,11 +331,15 @@ class Accounts:
             self._successes.popitem(last=False)
 
 
-def verify_password(stored: str, password: str) -> bool:
-    """Whether the hash is that password's; takes 23 ms."""
-    try:
-        return _hasher.verify(stored, password[:PASSWORD_LIMIT])
-    except argon2.exceptions.Argon2Error:
-        return False
-    except argon2.exceptions.InvalidHashError:
-        return False
+def _find(tx: Tx, login: str) -> tuple[accounts.Account | None, tuple[AppPassword, ...]]:
+    account = accounts.find_account(tx, login)
+    words = () if account is None else tuple(app_passwords.list_all(tx, account.id))
+    return account, words
+
+
+def _find_offer(tx: Tx) -> Offer:
+    return Offer(
+        scram=not accounts.any_without_scram(tx),
+        tokens=token_issuers.any_at_all(tx),
+        certificate=login_certificates.any_at_all(tx),
+    )

@@ -6,6 +6,7 @@ Holds: an erasure that was cut short can be repeated; the account goes in the la
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import msgspec
 
@@ -13,23 +14,26 @@ from mailstead.model.address import Address, Domain
 from mailstead.model.errors import Refusal
 from mailstead.model.mailbox import Mailbox
 from mailstead.model.numbers import AccountId, MailboxId, OrganisationId
-from mailstead.model.world import Offload
+from mailstead.model.world import Offload, World
 from mailstead.msgauth.dkim.key import SigningKey
-from mailstead.services import signing
-from mailstead.services.accounts import PASSWORD_LIMIT, hash_password
-from mailstead.storage import accounts, mailboxes, messages
+from mailstead.protocol import sasl_scram
+from mailstead.services import passwords, signing
+from mailstead.services.passwords import PASSWORD_LIMIT, Stored
+from mailstead.storage import accounts, app_passwords, mailboxes, messages
+from mailstead.storage.app_passwords import NewAppPassword
 from mailstead.storage.store import WRITE_LIMIT, Store, Tx
 
 PASSWORD_LEAST = 8  # characters; NIST SP 800-63B section 3.1.1.2 asks for no less
 
 
 class NewAccount(msgspec.Struct, frozen=True):
-    """An account to be made; `quota` in octets, 0 for none."""
+    """An account to be made; `quota` in octets, 0 for none. `hash` instead of a password."""
 
     address: Address
     password: str
     name: str = ""
     quota: int = 0
+    hash: str = ""
 
 
 async def host_domain(
@@ -75,23 +79,79 @@ def check_password(password: str) -> None:
         raise Refusal("a password has no control characters (RFC 4616 section 2)")
 
 
-async def add_account(store: Store, offload: Offload, new: NewAccount) -> AccountId:
+async def add_account(store: Store, world: World, new: NewAccount) -> AccountId:
     """The account, with its default mailboxes; the password is hashed on a thread."""
-    check_password(new.password)
-    # Asked before the hash, so that a wrong line of a long file costs no 23 ms of CPU.
+    if not new.hash:
+        check_password(new.password)
+    # Asked before the hash, so that a wrong line of a long file costs no 60 ms of CPU.
     await store.read(lambda tx: accounts.get_domain(tx, new.address.domain))
-    hashed = await offload.run(lambda: hash_password(new.password))
+    stored = await _store_password(store, world, str(new.address), new.password, new.hash)
     return await store.write(
-        lambda tx: accounts.create_account(tx, new.address, hashed, new.name, new.quota)
+        lambda tx: accounts.create_account(
+            tx, new.address, stored.password, new.name, new.quota, stored.scram
+        )
     )
 
 
-async def set_password(store: Store, offload: Offload, login: str, password: str) -> None:
+async def set_password(store: Store, world: World, login: str, password: str) -> None:
     """Another password for the account."""
     check_password(password)
     await store.read(lambda tx: accounts.get_account(tx, login))
-    hashed = await offload.run(lambda: hash_password(password))
-    await store.write(lambda tx: accounts.set_password(tx, login, hashed))
+    stored = await _store_password(store, world, login, password)
+    await store.write(lambda tx: accounts.set_password(tx, login, stored.password, stored.scram))
+
+
+async def set_hash(store: Store, login: str, hashed: str) -> None:
+    """The hash of a password that another server had; Refusal if it cannot be checked here."""
+    stored = parse_hash(hashed)
+    await store.write(lambda tx: accounts.set_password(tx, login, stored))
+
+
+def parse_hash(text: str) -> str:
+    """The hash as it is stored; Refusal if it is of no kind that can be checked here."""
+    stored = passwords.parse_import(text)
+    if stored is None:
+        raise Refusal(
+            "that is no hash that can be taken over: SHA512-CRYPT ($6$), PBKDF2 and argon2 are,"
+            " bcrypt is not. Give the account a new password instead: mailstead account password"
+        )
+    return stored
+
+
+class AppPasswordWish(msgspec.Struct, frozen=True):
+    """A password for one program: for which protocols (none: all), and for how long."""
+
+    login: str
+    name: str
+    scopes: tuple[str, ...] = ()
+    lifetime: timedelta | None = None
+
+
+async def add_app_password(store: Store, world: World, wish: AppPasswordWish) -> str:
+    """A password for one program, of our making; it is kept nowhere."""
+    if not 0 < len(wish.name) <= app_passwords.NAME_LIMIT or not wish.name.isprintable():
+        raise Refusal(f"a name has 1 to {app_passwords.NAME_LIMIT} printable characters")
+    account = await store.read(lambda tx: accounts.get_account(tx, wish.login))
+    key = await passwords.find_key(store, world.random)
+    word = passwords.make_app_password(world.random)
+    # All passwords of an account have one salt, so that SCRAM can tell them apart by the proof.
+    known = sasl_scram.parse_keys(account.scram, 0)
+    salt = known.salt if known else passwords.salt_of(key, account.login)
+    scram = await world.offload.run(lambda: passwords.scram_keys(word, salt))
+    expires = None if wish.lifetime is None else world.clock.now() + wish.lifetime
+    secret = passwords.keyed_hash(key, word)
+    new = NewAppPassword(wish.name, secret, scram, wish.scopes, expires)
+    await store.write(lambda tx: app_passwords.add(tx, wish.login, new))
+    return word
+
+
+async def _store_password(
+    store: Store, world: World, login: str, password: str, hashed: str = ""
+) -> Stored:
+    if hashed:
+        return Stored(parse_hash(hashed), "")
+    salt = passwords.salt_of(await passwords.find_key(store, world.random), login)
+    return await world.offload.run(lambda: passwords.store_password(password, salt))
 
 
 # ---------------------------------------------------------------------- erasure
@@ -153,6 +213,8 @@ _SLICED = (
     " WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account) LIMIT :limit)",
     "DELETE FROM subscription WHERE (account, name) IN (SELECT account, name FROM subscription"
     " WHERE account = :account LIMIT :limit)",
+    "DELETE FROM retrieved WHERE (mailbox, uid) IN (SELECT mailbox, uid FROM retrieved"
+    " WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account) LIMIT :limit)",
     "DELETE FROM correspondent WHERE (account, address) IN (SELECT account, address"
     " FROM correspondent WHERE account = :account LIMIT :limit)",
 )
@@ -165,5 +227,8 @@ _AT_ONCE = (
     "DELETE FROM correspondent WHERE account = :account",
     "DELETE FROM account_day WHERE account = :account",
     "DELETE FROM send_as WHERE account = :account",
+    "DELETE FROM app_password WHERE account = :account",
+    "DELETE FROM login_certificate WHERE account = :account",
+    "DELETE FROM maildrop_lock WHERE account = :account",
     "DELETE FROM mailbox WHERE account = :account",
 )

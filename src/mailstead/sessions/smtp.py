@@ -13,8 +13,8 @@ import msgspec
 from mailstead.model.errors import TemporaryFailure
 from mailstead.model.reply import Reply
 from mailstead.model.world import Endpoint, Stream
-from mailstead.net.tls import TlsStream
-from mailstead.protocol import sasl
+from mailstead.net.tls import TlsStream, certificate_of
+from mailstead.protocol import sasl, sasl_mechanisms
 from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.events import (
     Auth,
@@ -43,6 +43,7 @@ from mailstead.protocol.smtp.events import (
 )
 from mailstead.protocol.smtp.server import ServerOptions, SmtpServer
 from mailstead.services.accounts import Login, LoginBusy
+from mailstead.services.authenticating import Authentication, Result
 from mailstead.services.doorkeeper import Guest
 from mailstead.services.inbound.site import Role, Site
 from mailstead.services.inbound.visit import FUTURE_RELEASE_LIMIT, RECIPIENTS_LIMIT, Visit
@@ -130,7 +131,7 @@ class _Session:
         self.visit = Visit(site, door.role, stream.peer)
         self.output = Output(stream)
         self.errors = self.failed_logins = self.idle_commands = 0
-        self.exchange: sasl.Exchange | None = None
+        self.authentication: Authentication | None = None
 
     async def run(self) -> None:
         """Greet, then answer until one side has enough."""
@@ -217,7 +218,7 @@ class _Session:
     async def _transaction(self, event: Event) -> Reply:
         match event:
             case Helo(extended=extended):
-                return self._helo(event, extended)
+                return await self._helo(event, extended)
             case Mail():
                 return await self.visit.mail(event)
             case Rcpt(recipient, wish):
@@ -239,7 +240,7 @@ class _Session:
                 site = self.site
                 return await send_now(site.store, site.watch, site.doorkeeper, node)
             case Auth(mechanism, initial):
-                return await self._advance(sasl.MECHANISMS[mechanism](initial), None)
+                return await self._begin_login(mechanism, initial)
             case AuthResponse(data):
                 return await self._continue_login(data)
             case _:
@@ -265,11 +266,15 @@ class _Session:
             case _:
                 raise AssertionError(f"nobody answers {event!r}")
 
-    def _helo(self, event: Helo, extended: bool) -> Reply:
+    async def _helo(self, event: Helo, extended: bool) -> Reply:
         self.idle_commands += 1
         self.visit.forget()
         self.visit.helo(event, self.stream.tls)
         if extended:
+            if self.door.role is Role.SUBMISSION:
+                shown = bool(certificate_of(self.stream))
+                offer = await self.site.accounts.find_offer(shown)
+                self.engine.offer(sasl_mechanisms.names(offer))
             return self.engine.ehlo_reply(self.site.world.clock.now())
         return replies.helo_reply(self.site.hostname)
 
@@ -310,32 +315,34 @@ class _Session:
 
     # ------------------------------------------------------------------ log-in
 
-    async def _continue_login(self, data: bytes | None) -> Reply:
-        exchange, self.exchange = self.exchange, None
-        if data is None or exchange is None:
-            return replies.AUTH_CANCELLED
-        return await self._advance(exchange, data)
+    async def _begin_login(self, mechanism: str, initial: bytes | None) -> Reply:
+        accounts, peer = self.site.accounts, self.visit.peer
+        certificate = certificate_of(self.stream)
+        self.authentication = Authentication(accounts, "submission", peer, certificate)
+        return self._say(await self.authentication.begin(mechanism, initial))
 
-    async def _advance(self, exchange: sasl.Exchange, response: bytes | None) -> Reply:
-        match sasl.advance(exchange, response):
-            case bytes(challenge):
-                self.exchange = exchange
-                return replies.challenge(challenge)
+    async def _continue_login(self, data: bytes | None) -> Reply:
+        if data is None or self.authentication is None:
+            self.authentication = None
+            return replies.AUTH_CANCELLED
+        return self._say(await self.authentication.respond(data))
+
+    def _say(self, step: bytes | Result) -> Reply:
+        if isinstance(step, bytes):
+            return replies.challenge(step)
+        self.authentication = None
+        match step:
+            case Login():
+                self.guest.leave()  # no stranger any more
+                self.visit.login = step
+                return replies.AUTH_OK
+            case LoginBusy():
+                return replies.AUTH_TEMPORARY
             case sasl.BadResponse(reason):
                 return replies.syntax_error("5.5.2", reason)
-            case sasl.Credentials() as credentials:
-                return await self._log_in(credentials)
-
-    async def _log_in(self, credentials: sasl.Credentials) -> Reply:
-        found = await self.site.accounts.log_in(credentials, "submission", self.visit.peer)
-        if isinstance(found, LoginBusy):
-            return replies.AUTH_TEMPORARY
-        if not isinstance(found, Login):
-            self.failed_logins += 1
-            return replies.AUTH_FAILED
-        self.guest.leave()  # no stranger any more
-        self.visit.login = found
-        return replies.AUTH_OK
+            case _:
+                self.failed_logins += 1
+                return replies.AUTH_FAILED
 
 
 def _options(site: Site, door: Door, peer: Endpoint) -> ServerOptions:
@@ -344,7 +351,7 @@ def _options(site: Site, door: Door, peer: Endpoint) -> ServerOptions:
         hostname=site.hostname,
         size_limit=site.size_limit,
         tls_available=door.tls is not None,
-        auth_mechanisms=tuple(sasl.MECHANISMS) if submission else (),
+        auth_mechanisms=sasl_mechanisms.PASSWORD_MECHANISMS if submission else (),
         auth_needs_tls=not door.clear_text_login,
         recipients_limit=RECIPIENTS_LIMIT,
         lmtp=door.role is Role.LMTP,

@@ -35,6 +35,7 @@ class Account(msgspec.Struct, frozen=True):
     quota: int
     used: int
     emails: int
+    scram: str = ""  # what SCRAM proves the password with; empty where it is not known
 
 
 class HostedDomain(msgspec.Struct, frozen=True):
@@ -331,7 +332,7 @@ def list_domains(tx: Tx) -> list[HostedDomain]:
 
 
 def create_account(
-    tx: Tx, address: Address, password: str, name: str = "", quota: int = 0
+    tx: Tx, address: Address, password: str, name: str = "", quota: int = 0, scram: str = ""
 ) -> AccountId:
     """A new account with its default mailboxes. `password` is the hash, `quota` octets."""
     domain = get_domain(tx, address.domain)
@@ -340,14 +341,15 @@ def create_account(
     account = AccountId(tx.allocate("account"))
     _take_address(tx, domain, address, account)
     tx.run(
-        "INSERT INTO account (id, organisation, login, name, password, active, quota, used,"
-        " emails, modseq, created) VALUES (:id, :org, :login, :name, :password, 1, :quota, 0, 0,"
-        " 1, :now)",
+        "INSERT INTO account (id, organisation, login, name, password, scram, active, quota, used,"
+        " emails, modseq, created) VALUES (:id, :org, :login, :name, :password, :scram, 1, :quota,"
+        " 0, 0, 1, :now)",
         id=account,
         org=domain.organisation,
         login=str(address).casefold(),
         name=name,
         password=password,
+        scram=scram,
         quota=quota,
         now=to_micros(tx.now),
     )
@@ -375,10 +377,32 @@ def _take_address(
     )
 
 
-def set_password(tx: Tx, login: str, password: str) -> None:
-    """Store another hash."""
+def set_password(tx: Tx, login: str, password: str, scram: str = "") -> None:
+    """Store another hash, and what SCRAM proves the password with, if it is known."""
     account = get_account(tx, login)
-    tx.run("UPDATE account SET password = :hash WHERE id = :id", hash=password, id=account.id)
+    tx.run(
+        "UPDATE account SET password = :hash, scram = :scram WHERE id = :id",
+        hash=password,
+        scram=scram,
+        id=account.id,
+    )
+
+
+def renew_password(tx: Tx, id_: AccountId, old: str, password: str, scram: str) -> None:
+    """Store another hash of the same password, unless it was changed meanwhile."""
+    tx.run(
+        "UPDATE account SET password = :hash, scram = :scram WHERE id = :id AND password = :old",
+        hash=password,
+        scram=scram,
+        id=id_,
+        old=old,
+    )
+
+
+def any_without_scram(tx: Tx) -> bool:
+    """Whether there is somebody who cannot log in by SCRAM."""
+    found = tx.value("SELECT 1 FROM account WHERE active = 1 AND scram = '' LIMIT 1")
+    return found is not None
 
 
 def set_quota(tx: Tx, login: str, quota: int) -> None:
@@ -457,9 +481,10 @@ def list_aliases(tx: Tx, domain: str = "") -> list[Alias]:
     return [Alias(address, tuple(found)) for address, found in targets.items()]
 
 
-_ACCOUNT = "id, organisation, login, name, password, active, quota, used, emails"
+_ACCOUNT = "id, organisation, login, name, password, active, quota, used, emails, scram"
 
 
 def _account(row: tuple[Any, ...]) -> Account:
-    id_, organisation, login, name, password, active, quota, used, emails = row
-    return Account(id_, organisation, login, name, password, bool(active), quota, used, emails)
+    id_, organisation, login, name, password, active, quota, used, emails, scram = row
+    on = bool(active)
+    return Account(id_, organisation, login, name, password, on, quota, used, emails, scram)

@@ -26,9 +26,9 @@ from mailstead.model.world import World
 from mailstead.server.config import Config, Limits, Listen
 from mailstead.server.listeners import Serve, behind_proxies
 from mailstead.server.wiring import House, build, open_packs, open_store
-from mailstead.services.accounts import hash_password
 from mailstead.services.inbound.site import Role
 from mailstead.services.limits import parse_networks
+from mailstead.services.passwords import store_password
 from mailstead.sessions import smtp
 from mailstead.sessions.imap import session as imap_session
 from mailstead.sessions.imap import state as imap_state
@@ -42,7 +42,7 @@ from mailstead.testing.smtp import SmtpClient
 from mailstead.testing.zone import Zone
 
 PASSWORD = "secret"
-_HASH = hash_password(PASSWORD)
+_STORED = store_password(PASSWORD, b"salt of everyone")
 
 
 class Filed(msgspec.Struct, frozen=True):
@@ -189,7 +189,9 @@ class SimulatedHouse:
             organisation = accounts.create_organisation(tx, self.domain)
             accounts.create_domain(tx, organisation, parse_domain(self.domain))
             for name in names:
-                accounts.create_account(tx, self.address_of(name), _HASH)
+                accounts.create_account(
+                    tx, self.address_of(name), _STORED.password, scram=_STORED.scram
+                )
             for alias, targets in aliases.items():
                 to = [self.address_of(target) for target in targets]
                 accounts.create_alias(tx, self.address_of(alias), to)

@@ -95,6 +95,7 @@ class SmtpServer:
         self._awaited = 0  # replies owed by the session
         self._asked: Event | None = None  # for this
         self._tls = tls
+        self._mechanisms = options.auth_mechanisms
         self._line_limit = AUTH_LINE_LIMIT if options.auth_mechanisms else COMMAND_LINE_LIMIT
         self._start_session()
 
@@ -161,12 +162,17 @@ class SmtpServer:
             lines.append(f"FUTURERELEASE {int(o.future_release.total_seconds())} {latest}")
         lines += [f"XCLIENT {' '.join(grammar.XCLIENT_ATTRIBUTES)}"] * o.xclient
         if self._may_auth():
-            lines.append(f"AUTH {' '.join(o.auth_mechanisms)}")
+            lines.append(f"AUTH {' '.join(self._mechanisms)}")
         limits = [("RCPTMAX", o.recipients_limit), ("MAILMAX", o.mail_limit)]
         announced = " ".join(f"{name}={limit}" for name, limit in limits if limit)
         return Reply(250, "", "\n".join([*lines, f"LIMITS {announced}"] if announced else lines))
 
     # --- state
+
+    def offer(self, mechanisms: tuple[str, ...]) -> None:
+        """From now on these are the mechanisms of AUTH; for a session that has any at all."""
+        if self._options.auth_mechanisms:
+            self._mechanisms = mechanisms
 
     def adopt(self) -> None:
         """The 220 to XCLIENT was sent: the session begins anew, TLS stays."""
@@ -425,7 +431,7 @@ class SmtpServer:
             return Malformed(refusal)
         name, _, initial = argument.strip(" ").partition(" ")
         mechanism = name.upper()
-        if mechanism not in self._options.auth_mechanisms:
+        if mechanism not in self._mechanisms:
             return Malformed(replies.UNKNOWN_MECHANISM)
         if not initial:
             return Auth(mechanism, None)

@@ -1,15 +1,18 @@
 """Commands of anybody, and how to get in (RFC 3501 sections 6.1 and 6.2; RFC 2971, RFC 4959)."""
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import timedelta
 
+from mailstead.model.errors import TemporaryFailure
 from mailstead.model.mailbox import DELIMITER
 from mailstead.model.world import Stream
-from mailstead.net.tls import TlsStream
-from mailstead.protocol import sasl
+from mailstead.net.tls import TlsStream, certificate_of
+from mailstead.protocol import sasl, sasl_mechanisms
 from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.events import SaslResponse
 from mailstead.services.accounts import Login, LoginBusy, LoginRefused
+from mailstead.services.authenticating import Authentication, Result
 from mailstead.sessions.imap.state import Door, Session
 from mailstead.sessions.pump import Output
 
@@ -40,14 +43,23 @@ def capabilities(session: Session) -> list[str]:
     names = list(_ALWAYS)
     if session.door.tls is not None and not session.stream.tls:
         names.append("STARTTLS")
-    names.append("AUTH=PLAIN" if _may_log_in(session) else "LOGINDISABLED")
-    return names
+    if _may_log_in(session):
+        return [*names, *(f"AUTH={mechanism}" for mechanism in session.mechanisms)]
+    return [*names, "LOGINDISABLED"]
 
 
-def greet(session: Session) -> None:
+async def greet(session: Session) -> None:
     """The first line (RFC 3501 section 7.1)."""
+    await _find_mechanisms(session)
     code = "CAPABILITY " + " ".join(capabilities(session))
     session.write(responses.ok(responses.UNTAGGED, f"{session.site.hostname} is ready", code))
+
+
+async def _find_mechanisms(session: Session) -> None:
+    """What AUTHENTICATE may use here; the command LOGIN does what the mechanism LOGIN would."""
+    shown = bool(certificate_of(session.stream))
+    names = sasl_mechanisms.names(await session.site.accounts.find_offer(shown))
+    session.mechanisms = tuple(name for name in names if name != "LOGIN")
 
 
 async def secure(stream: Stream, door: Door) -> TlsStream:
@@ -109,6 +121,7 @@ async def start_tls(session: Session, command: commands.StartTls) -> None:
     session.stream = await secure(session.stream, session.door)
     session.output = Output(session.stream)
     session.engine.start_tls()
+    await _find_mechanisms(session)
 
 
 async def log_in(session: Session, command: commands.Login) -> None:
@@ -117,49 +130,59 @@ async def log_in(session: Session, command: commands.Login) -> None:
         session.refuse(command.tag, "Log in inside TLS only", "PRIVACYREQUIRED")
         return
     name = sasl.normalise_login(command.user)
-    await _check(session, command.tag, sasl.Credentials("", name, command.password, "LOGIN"))
+    credentials = sasl.Credentials("", name, command.password, "LOGIN")
+    found = await session.site.accounts.log_in(credentials, "imap", session.stream.peer)
+    _conclude(session, command.tag, found)
 
 
 async def authenticate(session: Session, command: commands.Authenticate) -> None:
     """RFC 3501 section 6.2.2, with an initial response (RFC 4959)."""
     if not _may_log_in(session):
         session.refuse(command.tag, "Log in inside TLS only", "PRIVACYREQUIRED")
-    elif command.mechanism != "PLAIN":
+    elif command.mechanism not in session.mechanisms:
         session.refuse(command.tag, "That mechanism is not offered", "CANNOT")
     else:
         session.engine.begin_authentication()
-        session.exchange = sasl.plain(command.initial)
         session.sasl_tag = command.tag
-        await _advance(session, None)
+        stream = session.stream
+        session.authentication = Authentication(
+            session.site.accounts, "imap", stream.peer, certificate_of(stream)
+        )
+        await _go_on(session, session.authentication.begin(command.mechanism, command.initial))
 
 
 async def respond(session: Session, event: SaslResponse) -> None:
     """A line of the client in AUTHENTICATE."""
     if event.data is None:
-        session.exchange = None
+        session.authentication = None
         session.write(responses.bad(session.sasl_tag, "AUTHENTICATE given up"))
-    else:
-        await _advance(session, event.data)
+    elif session.authentication is not None:
+        await _go_on(session, session.authentication.respond(event.data))
 
 
-async def _advance(session: Session, response: bytes | None) -> None:
-    assert session.exchange is not None
-    match sasl.advance(session.exchange, response):
-        case bytes(challenge):
-            session.write(responses.continuation(sasl.encode(challenge)))
-        case sasl.BadResponse(reason):
-            session.exchange = None
-            session.engine.end_authentication()
-            session.write(responses.bad(session.sasl_tag, reason))
-        case sasl.Credentials() as credentials:
-            session.exchange = None
-            session.engine.end_authentication()
-            await _check(session, session.sasl_tag, credentials)
+async def _go_on(session: Session, step: Awaitable[bytes | Result]) -> None:
+    """The next challenge, or the end; after an end of any kind the next line is a command again."""
+    try:
+        found = await step
+    except TemporaryFailure:
+        _end_authentication(session)
+        raise
+    if isinstance(found, bytes):
+        session.write(responses.continuation(sasl.encode(found)))
+        return
+    _end_authentication(session)
+    _conclude(session, session.sasl_tag, found)
 
 
-async def _check(session: Session, tag: bytes, credentials: sasl.Credentials) -> None:
-    found = await session.site.accounts.log_in(credentials, "imap", session.stream.peer)
+def _end_authentication(session: Session) -> None:
+    session.authentication = None
+    session.engine.end_authentication()
+
+
+def _conclude(session: Session, tag: bytes, found: Result) -> None:
     match found:
+        case sasl.BadResponse(reason):
+            session.write(responses.bad(tag, reason))
         case LoginBusy():
             session.refuse(tag, "Log-in is not possible at the moment, try again", "UNAVAILABLE")
         case LoginRefused():

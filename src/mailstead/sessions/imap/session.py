@@ -81,7 +81,7 @@ async def _serve(session: Session) -> None:
 
 
 async def _run(session: Session) -> None:
-    login.greet(session)
+    await login.greet(session)
     await session.flush()
     while not session.closing:
         try:
@@ -134,7 +134,7 @@ async def _handle(session: Session, event: events.Event) -> None:
         session.pace.answered()
     match event:
         case events.BadCommand(tag, text, code):
-            session.incoming = session.exchange = session.idle_since = None
+            session.incoming = session.authentication = session.idle_since = None
             _complain(session, tag, text, code)
         case events.RefusedCommand(tag, code, text):
             session.refuse(tag, text, code)

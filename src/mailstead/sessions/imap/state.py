@@ -19,8 +19,8 @@ from mailstead.model.world import Stream, World
 from mailstead.protocol.imap import responses
 from mailstead.protocol.imap.commands import Append
 from mailstead.protocol.imap.server import ImapServer
-from mailstead.protocol.sasl import Exchange
 from mailstead.services.accounts import Accounts, Login
+from mailstead.services.authenticating import Authentication
 from mailstead.services.doorkeeper import Doorkeeper, Guest
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.watch import Watch
@@ -87,7 +87,8 @@ class Session:
         self.output = Output(stream)
         self.login: Login | None = None
         self.view: View | None = None
-        self.exchange: Exchange | None = None
+        self.authentication: Authentication | None = None
+        self.mechanisms: tuple[str, ...] = ()
         self.sasl_tag = b""
         self.incoming: Incoming | None = None
         self.idle_since: float | None = None

@@ -15,7 +15,7 @@ from mailstead.model.envelope import Wish
 from mailstead.model.reply import Reply
 from mailstead.model.world import Stream
 from mailstead.net.tls import TlsStream
-from mailstead.protocol import sasl
+from mailstead.protocol import sasl, sasl_mechanisms
 from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.events import (
     Auth,
@@ -190,7 +190,7 @@ class _Session:
             case MessageEnd():
                 return self.finish()
             case Auth(mechanism, initial):
-                return self.advance(sasl.MECHANISMS[mechanism](initial), None)
+                return self.advance(sasl_mechanisms.begin(mechanism, initial, b""), None)
             case AuthResponse(data):
                 assert self.exchange is not None
                 return self.advance(self.exchange, data)
@@ -254,6 +254,8 @@ class _Session:
                 return answer
             case sasl.BadResponse(reason):
                 return replies.syntax_error("5.5.2", reason)
+            case other:
+                raise AssertionError(f"a remote of ours asks nobody: {other!r}")
 
     async def start_tls(self) -> None:
         """STARTTLS, as it should be or broken."""
