@@ -70,6 +70,12 @@ def test_only_what_lasts_is_remembered(known, what, lasts):
     assert known.find(ALICE) == (what if lasts else None)
 
 
+def test_of_a_domain_that_is_not_ours_no_address_is(known):
+    known.remember(ALICE, NotHere(ALICE))
+    assert known.find(parse_address("bob@example.org")) == NotHere(ALICE)
+    assert known.find(parse_address("bob@example.net")) is None
+
+
 def test_it_is_forgotten_after_a_moment(known, clock):
     known.remember(ALICE, found())
     clock.time += REMEMBERED - MOMENT

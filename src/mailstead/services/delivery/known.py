@@ -7,7 +7,7 @@ after REMEMBERED, and an account that went away meanwhile is noticed when the me
 
 from datetime import datetime, timedelta
 
-from mailstead.model.address import Address
+from mailstead.model.address import Address, Domain
 from mailstead.model.world import Clock
 from mailstead.services.delivery.recipients import Found, NotHere
 from mailstead.services.telling import TellingStore
@@ -23,15 +23,18 @@ class KnownRecipients:
 
     def __init__(self, store: TellingStore, clock: Clock) -> None:
         self._store, self._clock = store, clock
-        self._known: dict[Address, Found | NotHere] = {}
+        self._known: dict[Address | Domain, Found | NotHere] = {}
         self._until: datetime = clock.now()
         self._changes = store.changes
 
     def find(self, recipient: Address) -> Found | NotHere | None:
-        """Where the recipient leads; None if it has to be looked up."""
+        """Where the recipient leads; None if it has to be looked up.
+
+        That a domain is not ours is known of all addresses in it, whichever was asked about.
+        """
         if self._clock.now() >= self._until or self._store.changes != self._changes:
             return None
-        return self._known.get(recipient)
+        return self._known.get(recipient) or self._known.get(recipient.domain)
 
     def remember(self, recipient: Address, found: object) -> None:
         """What was just looked up, if it will be right for a moment."""
@@ -42,7 +45,7 @@ class KnownRecipients:
         if stale or len(self._known) >= RECIPIENTS_LIMIT:
             self._known.clear()
             self._until, self._changes = now + REMEMBERED, self._store.changes
-        self._known[recipient] = found
+        self._known[recipient.domain if isinstance(found, NotHere) else recipient] = found
 
 
 def _lasts(found: Found | NotHere) -> bool:
