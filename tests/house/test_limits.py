@@ -443,6 +443,7 @@ async def test_a_proxy_says_whom_it_speaks_for(world: SimulatedWorld, split: int
     house = await open_house(world, proxies=("10.9.8.0/24",))
     stream = await world.network.connect(house.address, 25, PROXY)
     stream.send(b"PROXY TCP4 192.0.2.7 203.0.113.25 40000 25\r\n")
+    await world.sleep(seconds=2)
     message = b"Subject: Hi\r\n\r\n.\r\n"
     for line in (b"EHLO x", b"MAIL FROM:<x@example.net>", b"RCPT TO:<" + ALICE.encode() + b">"):
         stream.send(line + b"\r\n")

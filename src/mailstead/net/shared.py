@@ -12,7 +12,7 @@ import mmap
 import os
 import struct
 
-SHELVES = 4
+SHELVES = 5
 BUCKETS = 8192  # of one shelf
 SLOTS = 8  # of one bucket
 SEATS = 8

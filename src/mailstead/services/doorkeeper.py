@@ -21,6 +21,9 @@ METRIC = "limit_reached_total"
 CONNECTIONS_ADDRESS = "connections_address"
 CONNECTIONS_ACCOUNT = "connections_account"
 COMMANDS = "commands"
+EARLY = "early_talkers"
+TARPIT_LIMIT = 200  # connections of this machine that are kept waiting at a time
+_TARPIT = b"tarpit"
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -120,6 +123,28 @@ class Doorkeeper:
     def unknown_recipient(self, address: str) -> None:
         """The peer has named one more."""
         limits.add(self._counters, limits.UNKNOWN_RATE, limits.unit_of(address), self._now())
+
+    def welcome(self, address: str) -> None:
+        """The peer has brought mail that proved where it is from."""
+        limits.add(self._counters, limits.HOST_RATE, limits.unit_of(address), self._now())
+
+    def is_welcome(self, address: str) -> bool:
+        """Whether it has lately, or somebody has logged in well from there."""
+        unit, now = limits.unit_of(address), self._now()
+        known = limits.count(self._counters, limits.HOST_RATE, unit, now) > 0
+        return known or limits.is_good(self._counters, unit, now)
+
+    def keep_waiting(self) -> "Guest | None":
+        """A place for one more peer that is kept waiting, until it leaves; None: no room."""
+        guest = Guest(self, _TARPIT)
+        if guest.here > TARPIT_LIMIT:
+            guest.leave()
+            return None
+        return guest
+
+    def refuse_early(self, peer: Endpoint, reply: str) -> None:
+        """Tell of a peer that spoke before it was greeted."""
+        self.refuse(EARLY, limits.unit_of(peer.address), "connect", reply, str(peer))
 
     # ------------------------------------------------------------------ log-ins
 

@@ -16,6 +16,7 @@ from mailstead.services.watch import Watch
 from mailstead.storage import (
     call_ahead,
     dkim,
+    greylist,
     incidents,
     journal,
     mailboxes,
@@ -58,6 +59,7 @@ class Housekeeping:
         await self._repeat(lambda tx: senders.expire(tx, WRITE_LIMIT))
         await self._repeat(lambda tx: incidents.expire(tx, WRITE_LIMIT))
         await self._repeat(lambda tx: call_ahead.expire(tx, WRITE_LIMIT))
+        await self._repeat(lambda tx: greylist.expire(tx, WRITE_LIMIT))
         await self._repeat(lambda tx: sources.expire(tx, WRITE_LIMIT))
         await self._store.write(lambda tx: dkim.forget_retired(tx, tx.now - RETIRED_KEPT))
         await self._repeat(lambda tx: messages.clear_left_behind(tx, WRITE_LIMIT))

@@ -15,7 +15,7 @@ import msgspec
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # What is counted together, in a table of its own: a flood of one kind cannot push out the others.
-RATES, FAILURES, GUESSES, KNOWN = range(4)
+RATES, FAILURES, GUESSES, KNOWN, HOSTS = range(5)
 
 Cell = tuple[int, int, int]  # the window's number, the count in it, the count in the one before
 
@@ -61,6 +61,7 @@ ADDRESS_FAILURES_RATE = Rate("logins_address", 20, timedelta(minutes=15), FAILUR
 REPEATED_RATE = Rate("repeated", 1, timedelta(hours=24), GUESSES)  # the very same wrong password
 KNOWN_RATE = Rate("known", 1, timedelta(days=30), KNOWN)  # where the account logged in
 GOOD_RATE = Rate("good", 1, timedelta(days=1), KNOWN)  # where somebody logged in
+HOST_RATE = Rate("hosts", 1, timedelta(days=30), HOSTS)  # that brought mail which proved itself
 GENEROSITY = 10  # how much more is allowed to those who have logged in well
 
 

@@ -51,6 +51,7 @@ from mailstead.services.limits import unit_of
 from mailstead.services.outbound.etrn import send_now
 from mailstead.sessions.pump import Output, Pace, Reader, drive
 
+GREETING_PAUSE = timedelta(seconds=1.5)  # for strangers
 COMMAND_TIMEOUT = timedelta(minutes=5)  # RFC 5321 section 4.5.3.2.7
 HANDSHAKE_TIMEOUT = timedelta(seconds=30)
 SEND_TIMEOUT = timedelta(minutes=5)  # a peer that takes nothing
@@ -135,6 +136,12 @@ class _Session:
 
     async def run(self) -> None:
         """Greet, then answer until one side has enough."""
+        if await self._speaks_early():
+            self.site.doorkeeper.refuse_early(self.stream.peer, str(replies.SPOKE_EARLY))
+            self.output.write(replies.format_reply(replies.SPOKE_EARLY))
+            self.output.send()
+            await self.stream.close()
+            return
         self.output.write(self.engine.send(replies.greeting(self.site.hostname)))
         await self._flush()
         while not self.engine.closing:
@@ -155,6 +162,21 @@ class _Session:
         self.output.send()
         await self.stream.close()
 
+    async def _speaks_early(self) -> bool:
+        """Whether a stranger sends before it is greeted (RFC 5321 section 4.3.1).
+
+        Only whom we do not know is listened to for a moment: programs that send spam do not wait.
+        """
+        peer, doorkeeper = self.stream.peer, self.site.doorkeeper
+        if not doorkeeper.stranger(peer.address) or self.visit.caller is None:
+            return False
+        if doorkeeper.is_welcome(peer.address):
+            return False
+        try:
+            return bool(await self.reader.receive(self.stream, GREETING_PAUSE))
+        except TimeoutError:
+            return False
+
     async def _flush(self) -> None:
         await self.output.flush(SEND_TIMEOUT)
 
@@ -164,6 +186,9 @@ class _Session:
                 self.visit.header(header)
             case Chunk(data):
                 self.visit.chunk(data)
+            case Helo() | Data() if self.engine.buffered and self.visit.caller:
+                self.visit.caller.pipelined = True  # before the reply it may not (RFC 2920 3.1)
+                self._reply(await self._answer(event))
             case StartTls():
                 await self._secure()
             case Xclient():

@@ -91,6 +91,7 @@ SHUTTING_DOWN = Reply(421, "4.3.2", "This server is shutting down, try again soo
 TIMEOUT = Reply(421, "4.4.2", "Nothing heard for too long")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors")
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections from your address, try again soon")
+SPOKE_EARLY = Reply(554, "5.5.1", "You spoke before our greeting, which no mail server does")
 TOO_MANY_UNKNOWN = Reply(
     421, "4.7.0", "Too many recipients that do not exist; check the list, try again later"
 )

@@ -38,6 +38,7 @@ class Caller:
         self._answers = Answers(resolver)
         self._errand: Errand[Known] | None = None
         self._known: Known | None = None
+        self.pipelined = False  # it sent on before it could know that it may
 
     def learn(self) -> None:
         """Begin to ask, if nobody has yet."""

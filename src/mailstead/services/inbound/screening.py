@@ -13,9 +13,10 @@ from mailstead.message.addresses import author_addresses
 from mailstead.model.entries import AnyEntry
 from mailstead.model.reply import Reply
 from mailstead.msgauth import authres
+from mailstead.msgauth.dmarc.check import Dmarc
 from mailstead.services.delivery import recipients
 from mailstead.services.delivery.recipients import Found
-from mailstead.services.inbound import authentication
+from mailstead.services.inbound import authentication, waiting
 from mailstead.services.inbound.caller import Caller
 from mailstead.services.inbound.evidence import (
     AUTHORS_LIMIT,
@@ -25,7 +26,14 @@ from mailstead.services.inbound.evidence import (
     Setting,
 )
 from mailstead.services.inbound.manners import Manners
-from mailstead.services.inbound.policy import Action, Verdict, Wishes, judge
+from mailstead.services.inbound.policy import (
+    UNSURE,
+    Action,
+    Verdict,
+    Wishes,
+    judge,
+    without_the_dns,
+)
 from mailstead.services.inbound.site import Site
 from mailstead.storage import accounts, arc_sealers
 from mailstead.storage.store import Tx
@@ -55,6 +63,12 @@ class Screened(msgspec.Struct, frozen=True):
     def genuine(self) -> bool:
         """Its sender is who it says."""
         return authentication.is_genuine(self.evidence)
+
+    @property
+    def proven(self) -> bool:
+        """It was taken, and DMARC says that it is genuine."""
+        dmarc = self.evidence.dmarc
+        return self.refusal is None and dmarc is not None and dmarc.result is Dmarc.PASS
 
     def stamp(self, header: bytes) -> bytes:
         """The header with what was found on top, and without what others say in our name."""
@@ -87,12 +101,23 @@ class Screening:
         outcomes = [
             Outcome(one, judge(evidence, wish)) for one, wish in zip(found, wishes, strict=True)
         ]
+        outcomes = [await self._wait_no_longer(evidence, one) for one in outcomes]
         refusal = fold(outcomes)
+        if refusal is None and await waiting.is_put_off(store, evidence, found):
+            refusal = waiting.COME_AGAIN
         taken = [one.found for one in outcomes]
         if refusal is None and any(map(_is_junk, outcomes)):
             taken = await store.read(lambda tx: _file(tx, outcomes))
         entry = authentication.entry_of(evidence, chief(outcomes), now)
         return Screened(evidence, self._site.hostname, taken, refusal, (entry,))
+
+    async def _wait_no_longer(self, evidence: Evidence, outcome: Outcome) -> Outcome:
+        """The same, but what the DNS has been silent about for a day is judged without it."""
+        if outcome.verdict.action is not Action.DEFER or outcome.verdict.reply != UNSURE:
+            return outcome
+        if not await waiting.has_waited(self._site.store, evidence, outcome.found):
+            return outcome
+        return Outcome(outcome.found, without_the_dns(evidence))
 
 
 def hosts_author(tx: Tx, header: bytes) -> bool:

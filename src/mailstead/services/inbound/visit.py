@@ -55,6 +55,8 @@ _NO_ENVELOPE = Mail(None)
 log = logging.getLogger("mailstead.inbound")
 
 FUTURE_RELEASE_LIMIT = timedelta(days=90)  # RFC 4865: how far ahead a message may be submitted
+PATIENCE = 4  # recipients that do not exist, until a stranger has to wait for each further answer
+TARPIT_SECONDS = 10  # that it waits at most
 RECIPIENTS_LIMIT = 200  # of one message; RFC 5321 section 4.5.3.1.8 asks for at least 100
 
 
@@ -74,7 +76,6 @@ class Visit:
         self.helo_event: Helo | None = None
         self.relays = role is Role.MX and site.doorkeeper.may_relay(peer.address)
         self.unknown = 0  # recipients
-        self.pipelined = False
         self.caller = caller or self._caller()
         self.stranger = site.doorkeeper.stranger(peer.address)
         self.forget()
@@ -118,6 +119,8 @@ class Visit:
             return replies.TOO_MANY_RECIPIENTS
         if self._has_harvested():
             return replies.TOO_MANY_UNKNOWN
+        if self.unknown >= PATIENCE and self.stranger:
+            await self._keep_waiting()
         found = await self._look_up(recipient)
         if found in _NOBODY_HERE and self.role is not Role.LMTP:
             sender = self.login.organisation if self.login else None
@@ -234,8 +237,11 @@ class Visit:
         if self.screening is None:
             return None
         helo = self.helo_event.name if self.helo_event else ""
-        screened = await self.screening.finish(self.recipients, Manners(helo, self.pipelined))
+        pipelined = self.caller is not None and self.caller.pipelined
+        screened = await self.screening.finish(self.recipients, Manners(helo, pipelined))
         story += screened.entries
+        if screened.proven:
+            self.site.doorkeeper.welcome(self.peer.address)
         self.recipients = screened.recipients
         return screened
 
@@ -257,6 +263,17 @@ class Visit:
         reply, unit = str(replies.TOO_MANY_UNKNOWN), unit_of(self.peer.address)
         doorkeeper.refuse(UNKNOWN_RATE.name, unit, "rcpt", reply, str(self.peer))
         return True
+
+    async def _keep_waiting(self) -> None:
+        """Who guesses names waits for each answer, before anybody looks whether there is one."""
+        place = self.site.doorkeeper.keep_waiting()
+        if place is None:
+            return
+        try:
+            wait = min(self.unknown - PATIENCE + 1, TARPIT_SECONDS)
+            await self.site.world.clock.sleep(timedelta(seconds=wait))
+        finally:
+            place.leave()
 
     def _count_unknown(self, reply: Reply) -> None:
         known = self.login is not None or self.role is Role.LMTP

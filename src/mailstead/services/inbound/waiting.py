@@ -1,0 +1,81 @@
+"""Who has to come again: strangers where greylisting is on, and whom the DNS is silent about.
+
+Greylisting is off until it is switched on. Whoever proves who it is (DMARC passes, a believed host
+saw it pass), is on an allow list or has come before is never asked to wait; who waits is known by
+its network or by the domain that SPF passes for, never by the single address.
+The DNS: a message that a missing answer could turn into a refusal is put off for a day at most.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from mailstead.model.reply import Reply
+from mailstead.msgauth.dmarc.check import Dmarc
+from mailstead.msgauth.spf.record import Spf
+from mailstead.services.delivery.recipients import Found
+from mailstead.services.inbound.evidence import Evidence
+from mailstead.services.limits import network_of
+from mailstead.storage import greylist, switches
+from mailstead.storage.store import Store, Tx
+from mailstead.storage.switches import GREYLISTING
+
+WAIT = timedelta(minutes=4, seconds=30)  # most servers try again after five minutes
+WINDOW = timedelta(days=2)  # for the second attempt
+WELL_KNOWN = 3  # so much different mail has passed: the source is asked no more
+DNS_WAIT = timedelta(hours=24)
+_DNS = "dns"
+
+COME_AGAIN = Reply(451, "4.7.1", "We do not know you yet; come again in five minutes")
+
+
+async def is_put_off(store: Store, evidence: Evidence, found: Sequence[Found]) -> bool:
+    """Whether the message has to come again, for greylisting of all its recipients."""
+    if _proves_itself(evidence):
+        return False
+    if not await store.look_up(lambda tx: all(_is_greylisted(tx, one) for one in found)):
+        return False
+    source, domain = _source(evidence), _domain(evidence)
+    if await store.look_up(lambda tx: _is_known(tx, source, domain, found)):
+        return False
+
+    def knock(tx: Tx) -> bool:
+        came = [greylist.knock(tx, source, domain, str(one.address), WAIT, WINDOW) for one in found]
+        return not any(came)
+
+    return await store.write(knock)
+
+
+def _proves_itself(evidence: Evidence) -> bool:
+    dmarc = evidence.dmarc
+    if dmarc is not None and dmarc.result is Dmarc.PASS:
+        return True
+    return any(hit.allows for hit in evidence.hits if hit.of_client)
+
+
+def _is_greylisted(tx: Tx, found: Found) -> bool:
+    if found.rule == "role":  # postmaster and abuse hear everybody
+        return False
+    return switches.is_on(tx, GREYLISTING, found.organisation, found.address.domain)
+
+
+def _is_known(tx: Tx, source: str, domain: str, found: Sequence[Found]) -> bool:
+    if greylist.count_passed(tx, source, WELL_KNOWN) >= WELL_KNOWN:
+        return True
+    return any(greylist.has_passed(tx, source, domain, str(one.address)) for one in found)
+
+
+def _source(evidence: Evidence) -> str:
+    if evidence.spf.result is Spf.PASS and evidence.spf.identity:
+        return f"spf:{evidence.spf.identity}"
+    return f"net:{network_of(evidence.client.address).decode()}"
+
+
+def _domain(evidence: Evidence) -> str:
+    return evidence.client.reverse_path.rpartition("@")[2].lower()
+
+
+async def has_waited(store: Store, evidence: Evidence, found: Found) -> bool:
+    """Whether the DNS has been silent about this sender and recipient for too long to wait on."""
+    domain, recipient = _domain(evidence), str(found.address)
+    waits = await store.write(lambda tx: greylist.waits(tx, _DNS, domain, recipient, DNS_WAIT))
+    return not waits
