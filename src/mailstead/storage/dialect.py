@@ -58,7 +58,7 @@ def for_psycopg(sql: str) -> str:
 @cache
 def each_for_psycopg(sql: str) -> str:
     """A statement about `id = :id`, for all ids of an array."""
-    return for_psycopg(sql).replace("id = %(id)s", "id = ANY(%(id)s)")
+    return for_psycopg(sql).replace("= %(id)s", "= ANY(%(id)s)")
 
 
 def bulk(sql: str, types: Types) -> Bulk:

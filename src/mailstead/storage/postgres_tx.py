@@ -244,12 +244,12 @@ class PostgresTx:
         """Nothing: PostgreSQL's own pg_amcheck looks."""
         return []
 
-    def each(self, sql: str, ids: Collection[int]) -> list[tuple[Any, ...]]:
+    def each(self, sql: str, ids: Collection[int], **values: Any) -> list[tuple[Any, ...]]:
         """The rows of the statement about `id = :id` for all of the ids, in no order."""
         if not ids:
             return []
         column = arrays.Column("bigint", list(ids))
-        return self._execute(dialect.each_for_psycopg(sql), {"id": column}).fetchall()
+        return self._execute(dialect.each_for_psycopg(sql), {"id": column, **values}).fetchall()
 
     def lock(self, sql: str, ids: Collection[int]) -> list[tuple[Any, ...]]:
         """The same; nobody else changes these rows until the end. Always in the same order."""

@@ -67,8 +67,11 @@ class Tx(Protocol):
         """What the database itself finds wrong with its files, if it can look."""
         ...
 
-    def each(self, sql: str, ids: Collection[int]) -> list[tuple[Any, ...]]:
-        """The rows of a statement about `id = :id`, for all of the ids, in no order."""
+    def each(self, sql: str, ids: Collection[int], **values: Any) -> list[tuple[Any, ...]]:
+        """The rows of a statement about `id = :id`, for all of the ids, in no order.
+
+        The column may have another name; further parameters are the same for all ids.
+        """
         ...
 
     def lock(self, sql: str, ids: Collection[int]) -> list[tuple[Any, ...]]:
