@@ -22,7 +22,7 @@ from mailstead.storage.arc_sealers import EVERYBODY
 from mailstead.storage.switches import SEALING, Switch
 from mailstead.testing.cast.sink import sink
 from mailstead.testing.clock import InlineOffload
-from mailstead.testing.house import SimulatedHouse, SimulatedWorld, compose
+from mailstead.testing.house import SimulatedHouse, SimulatedWorld, compose_elsewhere
 from mailstead.testing.smtp import SmtpClient
 
 ALICE, BOB = "alice@example.org", "bob@example.net"
@@ -52,7 +52,7 @@ async def post(world: SimulatedWorld) -> Post:
     world.zone["TXT", "_dmarc.example.net"] = "v=DMARC1; p=reject"
     key = SigningKey(LIST, "s", await signing.make_key(InlineOffload(), "ed25519"))
     world.zone["TXT", key.name] = key.record
-    header, body = split(compose(BOB, ["friends@lists.example.com"], "Hello", "Hi!\r\n"))
+    header, body = split(compose_elsewhere(BOB, ["friends@lists.example.com"], "Hello", "Hi!\r\n"))
     return Post(b"List-Id: <friends.lists.example.com>\r\n" + header, body + b"-- \r\n", key)
 
 
@@ -109,7 +109,7 @@ async def test_what_we_forward_is_sealed(world: SimulatedWorld, sealing: str) ->
     switch = Switch(EVERYBODY, "", sealing)
     await store.write(lambda tx: switches.put(tx, SEALING, switch))
     world.zone["TXT", "example.net"] = "v=spf1 ip4:192.0.2.5 -all"
-    message = compose(BOB, ["away@example.org"], "Hello", "Hi!\r\n")
+    message = compose_elsewhere(BOB, ["away@example.org"], "Hello", "Hi!\r\n")
     async with SmtpClient(world.network, house.address, 25, "192.0.2.5") as client:
         assert (await client.send_message(BOB, ["away@example.org"], message)).ok
     await world.sleep(minutes=1)

@@ -14,7 +14,13 @@ from mailstead.services import signing
 from mailstead.services.inbound.evidence import _worth
 from mailstead.testing.cast.refuser import refuser
 from mailstead.testing.cast.sink import sink
-from mailstead.testing.house import PASSWORD, Filed, SimulatedHouse, SimulatedWorld, compose
+from mailstead.testing.house import (
+    PASSWORD,
+    Filed,
+    SimulatedHouse,
+    SimulatedWorld,
+    compose_elsewhere,
+)
 from mailstead.testing.smtp import SmtpClient
 
 ALICE, BOB, SPAMMER = "alice@example.org", "bob@example.net", "192.0.2.66"
@@ -37,7 +43,7 @@ async def receive(
     path: str | None = None,
 ) -> Reply:
     """A message from that host, in the name of the author."""
-    message = header + compose(author, [to], "Hello", "Hi!\r\n")
+    message = header + compose_elsewhere(author, [to], "Hello", "Hi!\r\n")
     async with SmtpClient(house.world.network, house.address, 25, source) as client:
         return await client.send_message(author if path is None else path, [to], message)
 

@@ -38,4 +38,4 @@ async def test_without_a_spool_the_message_is_put_off_and_the_session_lives(
             assert small.ok
     finally:
         aside.rename(spool)
-    assert len(await house.mailbox("alice@example.org")) == 1
+    assert len(await house.mailbox("alice@example.org", "Junk")) == 1  # it says nothing

@@ -451,7 +451,7 @@ async def test_a_proxy_says_whom_it_speaks_for(world: SimulatedWorld, split: int
     await world.sleep(seconds=1)
     stream.send(message + b"QUIT\r\n")
     await world.sleep(seconds=1)
-    assert b"[192.0.2.7]" in (await house.newest(ALICE)).header
+    assert b"[192.0.2.7]" in (await house.newest(ALICE, "Junk")).header
 
 
 @pytest.mark.parametrize("said", [b"EHLO x\r\n", b"PROXY nonsense\r\n", b"", b"PROXY TCP4 "])

@@ -12,7 +12,7 @@ from mailstead.services.inbound.lists import BAD_FOR, Hit, Lists
 from mailstead.services.inbound.policy import FORGED_BY_LISTED
 from mailstead.services.metering import NO_METER
 from mailstead.storage import dnsbl_uses
-from mailstead.testing.house import SimulatedHouse, SimulatedWorld, compose
+from mailstead.testing.house import SimulatedHouse, SimulatedWorld, compose_elsewhere
 from mailstead.testing.smtp import SmtpClient
 
 ALICE, BOB, SPAMMER = "alice@example.org", "bob@example.net", "192.0.2.66"
@@ -35,7 +35,7 @@ async def of(house: SimulatedHouse) -> Lists:
 
 
 async def receive(house: SimulatedHouse, header: bytes = b"", source: str = SPAMMER) -> int:
-    message = header + compose(BOB, [ALICE], "Hello", "Hi!\r\n")
+    message = header + compose_elsewhere(BOB, [ALICE], "Hello", "Hi!\r\n")
     async with SmtpClient(house.world.network, house.address, 25, source) as client:
         return (await client.send_message(BOB, [ALICE], message)).code
 
@@ -132,7 +132,7 @@ async def test_a_forgery_in_the_clothes_of_a_list_from_a_listed_host(
     world.zone["A", f"66.2.0.192.{ZEN}"] = "127.0.0.2"
     await world.sleep(hours=1)
     async with SmtpClient(world.network, house.address, 25, SPAMMER) as client:
-        message = clothes + compose(BOB, [ALICE], "Hello", "Hi!\r\n")
+        message = clothes + compose_elsewhere(BOB, [ALICE], "Hello", "Hi!\r\n")
         assert await client.send_message(BOB, [ALICE], message) == FORGED_BY_LISTED
 
 
@@ -146,7 +146,7 @@ async def test_a_listing_alone_refuses_nobody(world: SimulatedWorld) -> None:
 async def test_the_same_questions_are_not_asked_for_each_message(world: SimulatedWorld) -> None:
     house = await world.house("example.org", ["alice"])
     async with SmtpClient(world.network, house.address, 25, SPAMMER) as client:
-        message = compose(BOB, [ALICE], "Hello", "Hi!\r\n")
+        message = compose_elsewhere(BOB, [ALICE], "Hello", "Hi!\r\n")
         for _ in range(3):
             assert (await client.send_message(BOB, [ALICE], message)).ok
     pointers = [one for one in world.zone.asked if one.type == "PTR"]

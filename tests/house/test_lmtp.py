@@ -14,7 +14,7 @@ from mailstead.sessions import smtp
 from mailstead.storage import accounts, relays
 from mailstead.storage.relays import RelayDomain
 from mailstead.storage.store import Tx
-from mailstead.testing.house import SimulatedHouse, SimulatedWorld, compose
+from mailstead.testing.house import SimulatedHouse, SimulatedWorld, compose, compose_elsewhere
 from mailstead.testing.smtp import SmtpClient
 
 ALICE, BOB, CAROL = "alice@example.org", "bob@example.org", "carol@example.net"
@@ -143,6 +143,7 @@ async def test_a_recipient_put_off_does_not_cost_the_others(world: SimulatedWorl
         to = (ALICE, "old@example.org", BOB)
         codes = [(await client.command(f"RCPT TO:<{one}>")).code for one in to]
         await client.command("DATA")
-        end = await client.command("Subject: Hello\r\n\r\nHi!\r\n.")
+        message = compose_elsewhere(CAROL, to, "Hello", "Hi!\r\n").decode()
+        end = await client.command(f"{message}.")
     assert (codes, end.code) == ([250, 451, 250], 250)
     assert [len(await house.mailbox(one)) for one in (ALICE, BOB)] == [1, 1]

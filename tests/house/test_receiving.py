@@ -15,8 +15,9 @@ async def test_a_message_comes_in(world: SimulatedWorld) -> None:
     assert filed.body == b"Hi!\r\n"
     assert filed.header.startswith(
         b"Return-Path: <bob@example.net>\r\nDelivered-To: alice@example.org\r\n"
-        b"Authentication-Results: mx.example.org;"
+        b"X-Spam-Status: No, score="
     )
+    assert b"\r\nAuthentication-Results: mx.example.org;" in filed.header
     assert (
         b"\r\nReceived: from client.example ([192.0.2.200])\r\n\tby mx.example.org with ESMTP id "
     ) in filed.header

@@ -238,7 +238,9 @@ async def test_forged_and_old_return_paths(world: SimulatedWorld) -> None:
     assert await suppressed(house) == []
 
 
-FEEDBACK = """From: fbl@example.net
+FEEDBACK = """From: Feedback <fbl@example.net>
+Date: Sat, 21 Nov 2026 12:00:00 +0000
+Message-ID: <1@example.net>
 Subject: complaint
 MIME-Version: 1.0
 Content-Type: multipart/report; report-type=feedback-report; boundary=b

@@ -25,6 +25,8 @@ from mailstead.model.entries import (
     Refused,
     Resolved,
     Retrieved,
+    Scored,
+    ScoredPart,
     Suppressed,
 )
 from mailstead.services.delivery import relaying
@@ -46,6 +48,30 @@ HOST = HostTried(
 )
 
 SENTENCES: list[tuple[AnyEntry, Line]] = [
+    (
+        Scored(
+            at=AT,
+            total=6.5,
+            parts=(
+                ScoredPart("no-date", 1.5),
+                ScoredPart("link-number", 2.0, "192.0.2.7"),
+                ScoredPart("helo.ours", 3.0, "it calls itself mx, which is our name"),
+            ),
+            recipients=("alice@example.org", "carol@example.org"),
+            action="junk",
+            reason="the score is 6.5",
+        ),
+        Line(
+            AT,
+            "The filter gives it 6.5 points, Junk from 5 on. It goes to the Junk of"
+            " alice@example.org, carol@example.org (the score is 6.5).",
+            (
+                "+1.50 no-date: it has no Date",
+                "+2.00 link-number: it has a link to a bare address (192.0.2.7)",
+                "+3.00 helo.ours: it calls itself mx, which is our name",
+            ),
+        ),
+    ),
     (
         Connected(at=AT, peer="192.0.2.7:40312", role="mx", helo="mx.example.net"),
         Line(
@@ -429,6 +455,7 @@ async def test_the_story_of_a_message_that_came_in(world: SimulatedWorld) -> Non
     starts = [
         "Another server connected from 192.0.2.",
         "The message is taken for what it says it is.",
+        "The filter gives it ",
         "The message was accepted",
         "sales@example.org is an alias",
         "Delivered to sales@example.org",

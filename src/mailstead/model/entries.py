@@ -58,6 +58,26 @@ class Authenticated(Entry, frozen=True, tag="authenticated"):
     reason: str = ""
 
 
+class ScoredPart(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One reason for a score: a rule, its points, and where it was seen."""
+
+    rule: str
+    weight: float
+    detail: str = ""
+
+
+class Scored(Entry, frozen=True, tag="scored"):
+    """What the filter made of a message for some of its recipients; the parts add up to `total`."""
+
+    total: float
+    parts: tuple[ScoredPart, ...]
+    recipients: tuple[str, ...]
+    action: str = "inbox"  # "inbox", "junk", "quarantine", "defer", "refuse"
+    reason: str = ""
+    junk_at: float = 5.0  # points from which on that is junk
+    refuse_at: float = 15.0
+
+
 class Resolved(Entry, frozen=True, tag="resolved"):
     """Where a recipient leads, and by which rule."""
 
@@ -207,6 +227,7 @@ AnyEntry = (
     | Accepted
     | Refused
     | Authenticated
+    | Scored
     | Resolved
     | Completed
     | Delivered

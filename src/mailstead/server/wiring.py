@@ -32,6 +32,7 @@ from mailstead.services.doorkeeper import Doorkeeper
 from mailstead.services.fetching import Fetching
 from mailstead.services.housekeeping import Housekeeping
 from mailstead.services.inbound.lists import Lists
+from mailstead.services.inbound.scoring import Scoring
 from mailstead.services.inbound.site import Site
 from mailstead.services.limits import LOOPBACK, Counters, parse_networks
 from mailstead.services.mailboxes.service import Mailboxes
@@ -115,6 +116,7 @@ def build(
         doorkeeper=doorkeeper,
         budget=budget,
         lists=Lists(told, world.clock, meter),
+        scoring=Scoring(told, world.offload),
         catch=_catch(config),
         meter=meter,
     )

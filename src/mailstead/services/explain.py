@@ -31,10 +31,13 @@ from mailstead.model.entries import (
     Refused,
     Resolved,
     Retrieved,
+    Scored,
+    ScoredPart,
     Suppressed,
 )
 from mailstead.model.envelope import format_path
 from mailstead.services.delivery import relaying
+from mailstead.services.inbound.rulebook import sentence_of
 from mailstead.services.outbound.classify import advice
 
 _Waiting = Queued | Attempted | Changed
@@ -83,6 +86,8 @@ def explain_entry(entry: AnyEntry) -> Line:
             return _of_queue(entry)
         case Authenticated():
             return _authenticated(entry)
+        case Scored():
+            return _scored(entry)
         case CameBack():
             return _came_back(entry)
         case Incident():
@@ -356,9 +361,35 @@ def _came_back(entry: CameBack) -> Line:
     return Line(entry.at, text, (*said, *about), advice(entry.kind, entry.rule))
 
 
+_OUTCOMES = {
+    "inbox": "It goes to the inbox of {to}",
+    "junk": "It goes to the Junk of {to}",
+    "quarantine": "It is quarantined for {to}",
+    "defer": "It was put off for {to}",
+    "refuse": "It was refused for {to}",
+}
+
+
+def _scored(entry: Scored) -> Line:
+    to = ", ".join(entry.recipients)
+    why = f" ({entry.reason})" if entry.reason else ""
+    outcome_ = _OUTCOMES.get(entry.action, entry.action).format(to=to)
+    text = f"The filter gives it {entry.total:g} points, Junk from {entry.junk_at:g} on."
+    return Line(entry.at, f"{text} {outcome_}{why}.", tuple(map(_reason, entry.parts)))
+
+
+def _reason(part: ScoredPart) -> str:
+    """One line of the sum: "+3.50 no-date: it has no Date"."""
+    said = sentence_of(part.rule)
+    detail = f" ({part.detail})" if part.detail and said else part.detail
+    return f"{part.weight:+.2f} {part.rule}: {said}{detail}".rstrip(": ")
+
+
 _ACTIONS = {
     "inbox": "The message is taken for what it says it is",
     "junk": "The message goes to Junk",
+    "quarantine": "The message is quarantined",
+    "defer": "The message was put off",
     "refuse": "The message was refused",
 }
 

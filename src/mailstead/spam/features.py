@@ -40,11 +40,7 @@ class Circumstances(msgspec.Struct, frozen=True):
     spf: str = ""
     dkim: str = ""
     dmarc: str = ""
-    iprev: str = ""
-    helo: str = ""
     reverse_path: str | None = None
-    listed: tuple[str, ...] = ()
-    welcomed: tuple[str, ...] = ()
     known: Known = NOBODY
 
 
@@ -364,13 +360,3 @@ def _of_circumstances(known: Circumstances) -> Found:
     for method, result in (("spf", known.spf), ("dkim", known.dkim), ("dmarc", known.dmarc)):
         if result in _RESULTS:
             yield f"{method}-{result}", ""
-    if known.iprev in ("pass", "fail"):
-        yield f"iprev-{known.iprev}", ""
-    if known.helo and ("." not in known.helo or known.helo.endswith((".local", ".localdomain"))):
-        yield "helo-odd", known.helo
-    if known.listed:
-        yield "listed", ", ".join(known.listed)
-    if len(known.listed) > 1:
-        yield "listed-twice", ""
-    if known.welcomed:
-        yield "welcomed", ", ".join(known.welcomed)

@@ -88,6 +88,16 @@ def find_standing(tx: Tx, account: AccountId) -> Standing:
     return standing(tx, account, Address("", Domain("")))
 
 
+def has_written(tx: Tx, account: AccountId, address: Address) -> bool:
+    """Whether the account ever wrote to the address."""
+    found = tx.value(
+        "SELECT last FROM correspondent WHERE account = :account AND address = :address",
+        account=account,
+        address=suppression.fold(str(address)),
+    )
+    return found is not None
+
+
 def _limit(stored: int | None, usual: int) -> int | None:
     if stored is None:
         return usual

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from mailstead.message import header as fields
+from mailstead.message.dates import format_date
 from mailstead.model.address import Address, parse_address, parse_domain
 from mailstead.model.entries import AnyEntry
 from mailstead.model.mailbox import INBOX
@@ -36,7 +37,13 @@ from mailstead.storage import accounts, blobs, mailboxes, messages
 from mailstead.storage.plan import StoredBody
 from mailstead.storage.sqlite import SqliteStore
 from mailstead.storage.store import Store, Tx
-from mailstead.testing.clock import InlineOffload, LocalBus, SeededRandom, SimulatedClock
+from mailstead.testing.clock import (
+    START,
+    InlineOffload,
+    LocalBus,
+    SeededRandom,
+    SimulatedClock,
+)
 from mailstead.testing.network import SimulatedNetwork
 from mailstead.testing.smtp import SmtpClient
 from mailstead.testing.zone import Zone
@@ -219,7 +226,8 @@ class SimulatedHouse:
     ) -> Reply:
         """Let another server deliver a message to port 25; the first reply that refuses, or OK."""
         recipients = [to] if isinstance(to, str) else list(to)
-        message = compose(sender or "mailer-daemon@remote.example", recipients, subject, text)
+        author = sender or "mailer-daemon@remote.example"
+        message = compose_elsewhere(author, recipients, subject, text)
         async with SmtpClient(self.world.network, self.address, 25) as client:
             return await client.send_message(sender, recipients, message)
 
@@ -236,6 +244,15 @@ def compose(sender: str, recipients: Sequence[str], subject: str, text: str) -> 
     """A plain message, as bytes."""
     header = f"From: {sender}\r\nTo: {', '.join(recipients)}\r\nSubject: {subject}\r\n\r\n"
     return (header + text).encode()
+
+
+def compose_elsewhere(sender: str, recipients: Sequence[str], subject: str, text: str) -> bytes:
+    """The same as another server passes it on: with a name, a Date and a Message-ID."""
+    local_part, _, domain = sender.rpartition("@")
+    received = f"Received: from [192.0.2.9] by mx.{domain}; {format_date(START)}\r\n"
+    fields_ = f"Date: {format_date(START)}\r\nMessage-ID: <1.{local_part}@{domain}>\r\n"
+    author = f"{local_part.title()} <{sender}>"
+    return (received + fields_).encode() + compose(author, recipients, subject, text)
 
 
 def _read_mailbox(tx: Tx, login: str, name: str) -> list[Filed]:

@@ -25,6 +25,7 @@ from mailstead.storage.plan import (
 )
 
 LOCAL = "local"  # transport and lane of a recipient here that has to wait
+QUARANTINE = "quarantine"  # lane of one whose message somebody has to look at first
 
 
 class InStream(msgspec.Struct, frozen=True):
@@ -92,7 +93,10 @@ def compose_plan(
     if message.release and message.release.due(now) > now:
         steps = _hold(message, recipients, message.release.due(now))
     else:
-        steps = [*_file(message, recipients, now), *_enqueue(message, recipients, now, key)]
+        taken = [found for found in recipients if not found.quarantined]
+        steps = [*_file(message, taken, now), *_enqueue(message, taken, now, key)]
+        if kept := [found for found in recipients if found.quarantined]:
+            steps += _hold(message, kept, now, quarantined=True)
     journal = (*story, accepted, *resolved)
     body = message.body if steps else None  # what leads into no mailbox is not kept
     return Plan(tuple(steps), message.trace, organisation, body, journal, arrival=True)
@@ -127,7 +131,9 @@ def _file(message: Message, recipients: list[Found], now: datetime) -> list[Step
         Append(
             account=account.account,
             mailbox=account.inbox,
-            header=_delivery_fields(message.reverse_path, found.address) + message.header,
+            header=_delivery_fields(message.reverse_path, found.address)
+            + found.marks
+            + message.header,
             rendered=rendered,
             internal_date=now,
             recipient=str(found.address),
@@ -185,17 +191,23 @@ def _is_told(message: Message, found: Found) -> bool:
     return not message.stream.name or bool(found.wish.notify)
 
 
-def _hold(message: Message, recipients: list[Found], due: datetime) -> list[Step]:
-    """Everybody waits; where a recipient here leads is looked up again when the time has come."""
+def _hold(
+    message: Message, recipients: list[Found], due: datetime, quarantined: bool = False
+) -> list[Step]:
+    """Everybody waits; where a recipient here leads is looked up again when the time has come.
+
+    What is quarantined waits until it is released, and nobody outside is told of it.
+    """
     wanted = {found.address: found for found in recipients}
     return [
         Enqueue(
             header=message.header,
             reverse_path=str(message.reverse_path or ""),
-            recipients=tuple(_held(found, due) for found in wanted.values()),
+            recipients=tuple(_held(found, due, quarantined) for found in wanted.values()),
             account=message.sender,
             body_type=message.body_type,
             smtputf8=message.smtputf8,
+            notify=not quarantined,
             envid=message.envid,
             ret=message.ret,
             tls=message.tls,
@@ -207,7 +219,9 @@ def _hold(message: Message, recipients: list[Found], due: datetime) -> list[Step
     ]
 
 
-def _held(found: Found, due: datetime) -> QueuedRecipient:
+def _held(found: Found, due: datetime, quarantined: bool) -> QueuedRecipient:
+    if quarantined:
+        return QueuedRecipient(str(found.address), LOCAL, QUARANTINE, due, hold=True)
     if found.elsewhere == (found.address,):
         return queued(found.address, due, found.wish)
     return QueuedRecipient(str(found.address), LOCAL, LOCAL, due, wish=found.wish)

@@ -43,6 +43,8 @@ class Found(msgspec.Struct, frozen=True):
     days: int = 0  # that it may wait; 0: as usual
     home: Home | None = None  # whose return path it is
     junk: bool = False  # it goes to Junk
+    marks: bytes = b""  # header fields of its own: what the filter says
+    quarantined: bool = False  # it waits in the queue until somebody has looked at it
 
     @property
     def forwarded(self) -> bool:

@@ -16,6 +16,8 @@ from mailstead.msgauth.dmarc.check import Dmarc
 from mailstead.msgauth.dmarc.record import Policy
 from mailstead.msgauth.spf.record import Spf
 from mailstead.services.inbound.evidence import Evidence
+from mailstead.storage.filter_lists import ALLOW, BLOCK
+from mailstead.storage.thresholds import Thresholds
 
 FORGED = Reply(
     550,
@@ -33,6 +35,15 @@ UNSURE = Reply(
     "4.7.5",
     "The DNS does not say now whether the message is from who it says; try again later",
 )
+
+
+FORGED_AND_SPAM = Reply(
+    550,
+    "5.7.1",
+    "The message is not from who it says: DMARC fails, its domain asks to refuse it, and it looks"
+    " like spam",
+)
+LATER = Reply(451, "4.7.1", "The message looks like spam; try again later")
 
 
 class Action(enum.StrEnum):
@@ -57,6 +68,17 @@ class Wishes(msgspec.Struct, frozen=True):
     """How a recipient wants its mail judged: what its organisation, domain and account say."""
 
     sealers: frozenset[str] = frozenset()  # whose ARC seals are believed
+
+
+class Points(msgspec.Struct, frozen=True):
+    """What the score says to a recipient; `apart` is the total without what DMARC said itself."""
+
+    total: float
+    apart: float
+    thresholds: Thresholds
+    reference: str  # that the sender is told, and that `message explain` opens
+    listed: str = ""  # "allow", "block": what a list of the recipient's says
+    entry: str = ""
 
 
 ALL_RIGHT = Verdict(Action.INBOX)
@@ -110,3 +132,52 @@ def _may_be_forged(evidence: Evidence, wishes: Wishes) -> bool:
     if evidence.believed(wishes.sealers):
         return False
     return _is_direct(evidence) or (evidence.spf.result is Spf.FAIL and bool(evidence.listed))
+
+
+# ---------------------------------------------------------------------- the score
+
+# From the mildest to the hardest.
+HARDER = (Action.INBOX, Action.JUNK, Action.QUARANTINE, Action.DEFER, Action.REFUSE)
+
+
+def add_points(verdict: Verdict, evidence: Evidence, points: Points) -> Verdict:
+    """The harder of what DMARC and what the score ask for; a recipient's own list goes before."""
+    if points.listed == ALLOW:
+        return Verdict(Action.INBOX, f"{points.entry} is always welcome")
+    if points.listed == BLOCK:
+        why = f"{points.entry} is blocked"
+        return Verdict(
+            Action.REFUSE, why, _refusal("The recipient takes no mail from this sender", points)
+        )
+    if _is_bad_forgery(verdict, evidence, points):
+        return Verdict(Action.REFUSE, f"{verdict.reason}; the score is bad, too", FORGED_AND_SPAM)
+    scored = _by_points(points)
+    return max(verdict, scored, key=lambda one: HARDER.index(one.action))
+
+
+def _is_bad_forgery(verdict: Verdict, evidence: Evidence, points: Points) -> bool:
+    """The score is the second fact that refuses what its own domain asks to refuse."""
+    dmarc = evidence.dmarc
+    if verdict.action is not Action.JUNK or dmarc is None or dmarc.result is not Dmarc.FAIL:
+        return False
+    return dmarc.policy is Policy.REJECT and points.apart >= points.thresholds.junk
+
+
+def _by_points(points: Points) -> Verdict:
+    total, known = points.total, points.thresholds
+    why = f"the score is {total:g}"
+    if total >= known.refuse:
+        return Verdict(Action.REFUSE, why, _refusal("The message was taken for spam", points))
+    if total >= known.defer:
+        return Verdict(Action.DEFER, why, LATER)
+    if total >= known.quarantine:
+        return Verdict(Action.QUARANTINE, why)
+    return Verdict(Action.JUNK, why) if total >= known.junk else ALL_RIGHT
+
+
+def _refusal(what: str, points: Points) -> Reply:
+    return Reply(
+        550,
+        "5.7.1",
+        f"{what}; if that is wrong, tell the postmaster this number: {points.reference}",
+    )

@@ -6,11 +6,15 @@ body, and asks for the outcome; each recipient has a verdict of its own, the pee
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 
 from mailstead.message.addresses import author_addresses
-from mailstead.model.entries import AnyEntry
+from mailstead.message.mime import Buffer
+from mailstead.model.entries import AnyEntry, ScoredPart
+from mailstead.model.entries import Scored as ScoredEntry
+from mailstead.model.numbers import TraceId
 from mailstead.model.reply import Reply
 from mailstead.msgauth import authres
 from mailstead.msgauth.dmarc.check import Dmarc
@@ -24,19 +28,33 @@ from mailstead.services.inbound.evidence import (
     Evidence,
     Gathering,
     Setting,
+    subjects_of_domains,
 )
 from mailstead.services.inbound.manners import Manners
 from mailstead.services.inbound.policy import (
+    HARDER,
     UNSURE,
     Action,
     Verdict,
     Wishes,
+    add_points,
     judge,
     without_the_dns,
 )
+from mailstead.services.inbound.scoring import (
+    Scored,
+    hosts_of,
+    marks_of,
+    points_of,
+    without_marks,
+)
 from mailstead.services.inbound.site import Site
+from mailstead.spam.score import Score
 from mailstead.storage import accounts, arc_sealers
 from mailstead.storage.store import Tx
+from mailstead.storage.thresholds import Thresholds
+
+EXEMPT = ("postmaster", "abuse")  # local-parts
 
 NOT_FORWARDED = Reply(
     550, "5.7.1", "The message may be forged, and would be forwarded, which we do not do"
@@ -44,10 +62,16 @@ NOT_FORWARDED = Reply(
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What becomes of the message for one recipient."""
+    """What becomes of the message for one recipient, and by which score."""
 
     found: Found
     verdict: Verdict
+    scored: Scored
+
+    @property
+    def is_junk(self) -> bool:
+        """Not fit for the inbox; refused for this one and taken for another, it is junk here."""
+        return self.verdict.action is not Action.INBOX
 
 
 class Screened(msgspec.Struct, frozen=True):
@@ -73,7 +97,7 @@ class Screened(msgspec.Struct, frozen=True):
     def stamp(self, header: bytes) -> bytes:
         """The header with what was found on top, and without what others say in our name."""
         field = authentication.field_of(self.evidence, self.hostname)
-        return field + authres.remove_own(header, self.hostname)
+        return field + without_marks(authres.remove_own(header, self.hostname))
 
 
 class Screening:
@@ -92,24 +116,34 @@ class Screening:
         """The message was given up."""
         self._gathering.close()
 
-    async def finish(self, found: Sequence[Found], manners: Manners) -> Screened:
+    async def finish(
+        self, found: Sequence[Found], manners: Manners, body: Buffer, trace: TraceId
+    ) -> Screened:
         """The outcome for these recipients, once the body is complete."""
-        now, store = self._site.world.clock.now(), self._site.store
+        now, store, scoring = self._site.world.clock.now(), self._site.store, self._site.scoring
+        message = await scoring.read(self._header, body)
         hosted = await store.look_up(lambda tx: hosts_author(tx, self._header))
-        evidence = await self._gathering.finish(now, manners, hosted=hosted)
+        links = subjects_of_domains(hosts_of(message))
+        evidence = await self._gathering.finish(now, manners, links, hosted=hosted)
         wishes = await store.look_up(lambda tx: [wishes_of(tx, one) for one in found])
+        scores = await scoring.score(message, evidence, found, now)
         outcomes = [
-            Outcome(one, judge(evidence, wish)) for one, wish in zip(found, wishes, strict=True)
+            Outcome(one, outcome_of(judge(evidence, wish), evidence, one, scored, trace), scored)
+            for one, wish, scored in zip(found, wishes, scores, strict=True)
         ]
         outcomes = [await self._wait_no_longer(evidence, one) for one in outcomes]
         refusal = fold(outcomes)
         if refusal is None and await waiting.is_put_off(store, evidence, found):
             refusal = waiting.COME_AGAIN
+        if refusal is None or refusal.permanent:
+            noted = [(one.found, one.is_junk) for one in outcomes]
+            await scoring.note(message, evidence, noted, now)
         taken = [one.found for one in outcomes]
-        if refusal is None and any(map(_is_junk, outcomes)):
-            taken = await store.read(lambda tx: _file(tx, outcomes))
+        if refusal is None:
+            taken = await store.look_up(lambda tx: _file(tx, outcomes))
         entry = authentication.entry_of(evidence, chief(outcomes), now)
-        return Screened(evidence, self._site.hostname, taken, refusal, (entry,))
+        entries: tuple[AnyEntry, ...] = (entry, *entries_of(outcomes, now))
+        return Screened(evidence, self._site.hostname, taken, refusal, entries)
 
     async def _wait_no_longer(self, evidence: Evidence, outcome: Outcome) -> Outcome:
         """The same, but what the DNS has been silent about for a day is judged without it."""
@@ -117,7 +151,7 @@ class Screening:
             return outcome
         if not await waiting.has_waited(self._site.store, evidence, outcome.found):
             return outcome
-        return Outcome(outcome.found, without_the_dns(evidence))
+        return Outcome(outcome.found, without_the_dns(evidence), outcome.scored)
 
 
 def hosts_author(tx: Tx, header: bytes) -> bool:
@@ -131,13 +165,9 @@ def wishes_of(tx: Tx, found: Found) -> Wishes:
     return Wishes(sealers=arc_sealers.believed_by(tx, found.organisation))
 
 
-# Best first: what is good for one recipient is taken, and each gets it where it belongs.
-_ORDER = (Action.INBOX, Action.JUNK, Action.QUARANTINE, Action.DEFER, Action.REFUSE)
-
-
 def chief(outcomes: Sequence[Outcome]) -> Verdict:
-    """The best of the verdicts, which decides what the peer hears."""
-    return min((one.verdict for one in outcomes), key=lambda one: _ORDER.index(one.action))
+    """The best of the verdicts: what is good for one recipient is taken, each gets its own."""
+    return min((one.verdict for one in outcomes), key=lambda one: HARDER.index(one.action))
 
 
 def fold(outcomes: Sequence[Outcome]) -> Reply | None:
@@ -145,17 +175,56 @@ def fold(outcomes: Sequence[Outcome]) -> Reply | None:
     best = chief(outcomes)
     if best.action in (Action.DEFER, Action.REFUSE):
         return best.reply
-    if any(_is_junk(one) and one.found.forwarded and one.found.elsewhere for one in outcomes):
+    if any(one.is_junk and one.found.forwarded and one.found.elsewhere for one in outcomes):
         return NOT_FORWARDED
     return None
 
 
-def _is_junk(outcome: Outcome) -> bool:
-    """Not fit for the inbox; refused for one and taken for another, it is junk for the first."""
-    return outcome.verdict.action is not Action.INBOX
+def outcome_of(
+    verdict: Verdict, evidence: Evidence, found: Found, scored: Scored, trace: TraceId
+) -> Verdict:
+    """The verdict with the score; whom everybody must be able to reach is never refused to."""
+    judged = add_points(verdict, evidence, points_of(scored, trace))
+    if judged.action in (Action.REFUSE, Action.DEFER) and is_exempt(found):
+        return Verdict(Action.JUNK, judged.reason)
+    return judged
+
+
+def is_exempt(found: Found) -> bool:
+    """Postmaster and abuse take what complains of us (RFC 5321 section 4.5.1, RFC 2142)."""
+    return found.address.local_part.lower() in EXEMPT
+
+
+def entries_of(outcomes: Sequence[Outcome], now: datetime) -> list[ScoredEntry]:
+    """What the journal keeps: one entry for all who had the same score and the same outcome."""
+    told: dict[tuple[Score, Thresholds, Verdict], list[str]] = {}
+    for one in outcomes:
+        key = one.scored.score, one.scored.thresholds, one.verdict
+        told.setdefault(key, []).append(str(one.found.address))
+    return [
+        ScoredEntry(
+            at=now,
+            total=score.total,
+            parts=tuple(ScoredPart(one.rule, one.weight, one.detail) for one in score.parts),
+            recipients=tuple(recipients),
+            action=verdict.action.value,
+            reason=verdict.reason,
+            junk_at=known.junk,
+            refuse_at=known.refuse,
+        )
+        for (score, known, verdict), recipients in told.items()
+    ]
 
 
 def _file(tx: Tx, outcomes: Sequence[Outcome]) -> list[Found]:
-    return [
-        recipients.into_junk(tx, [one.found])[0] if _is_junk(one) else one.found for one in outcomes
-    ]
+    return [_filed(tx, one) for one in outcomes]
+
+
+def _filed(tx: Tx, outcome: Outcome) -> Found:
+    marks = marks_of(outcome.scored, outcome.is_junk)
+    found = msgspec.structs.replace(
+        outcome.found,
+        marks=marks,
+        quarantined=outcome.verdict.action is Action.QUARANTINE,
+    )
+    return recipients.into_junk(tx, [found])[0] if outcome.is_junk else found

@@ -12,6 +12,7 @@ from mailstead.services.delivery.recipients import Catch
 from mailstead.services.delivery.relaying import Relays
 from mailstead.services.doorkeeper import Doorkeeper
 from mailstead.services.inbound.lists import Lists
+from mailstead.services.inbound.scoring import Scoring
 from mailstead.services.metering import NO_METER, Meter
 from mailstead.services.return_path import ReturnPaths
 from mailstead.services.signing import Signing
@@ -45,5 +46,6 @@ class Site(msgspec.Struct, frozen=True):
     doorkeeper: Doorkeeper
     budget: Budget
     lists: Lists
+    scoring: Scoring
     catch: Catch | None = None
     meter: Meter = NO_METER

@@ -48,7 +48,7 @@ from mailstead.services.limits import UNKNOWN_LIMIT, UNKNOWN_RATE, unit_of
 from mailstead.services.tracing import message_id, new_trace
 from mailstead.storage import accounts
 from mailstead.storage.blobs import Gathering
-from mailstead.storage.plan import JournalRow, Step, Wrote
+from mailstead.storage.plan import Body, JournalRow, Step, Wrote
 from mailstead.storage.store import Tx
 
 _NO_ENVELOPE = Mail(None)
@@ -169,13 +169,14 @@ class Visit:
         stream = await self._check_header(story)
         if isinstance(stream, Reply):
             return self._refuse("data", stream, self.envelope.reverse_path)
-        screened = await self._screen(story)
+        body = (self.body or Gathering(self.site.spool)).finish()
+        screened = await self._screen(story, body)
         if screened and screened.refusal:
             return self._refuse("data", screened.refusal, self.envelope.reverse_path, story=story)
         header = self._stamp() + await self._complete(story)
         if screened:
             header = await self._seal(screened.stamp(header), screened)
-        message = self._message(header, stream, screened)
+        message = self._message(header, body, stream, screened)
         home = await self._come_home(message)
         plan = compose_plan(message, home.recipients, story, self._now(), await self._key())
         plan = msgspec.structs.replace(
@@ -232,13 +233,14 @@ class Visit:
 
     # ------------------------------------------------------------------ steps
 
-    async def _screen(self, story: list[AnyEntry]) -> Screened | None:
+    async def _screen(self, story: list[AnyEntry], body: Body) -> Screened | None:
         """What is known of the message, and what follows; None for mail that is not judged."""
         if self.screening is None:
             return None
         helo = self.helo_event.name if self.helo_event else ""
         pipelined = self.caller is not None and self.caller.pipelined
-        screened = await self.screening.finish(self.recipients, Manners(helo, pipelined))
+        manners, octets = Manners(helo, pipelined), body.view()
+        screened = await self.screening.finish(self.recipients, manners, octets, self.trace)
         story += screened.entries
         if screened.proven:
             self.site.doorkeeper.welcome(self.peer.address)
@@ -437,12 +439,14 @@ class Visit:
             )
         )
 
-    def _message(self, header: bytes, stream: InStream, screened: Screened | None) -> Message:
+    def _message(
+        self, header: bytes, body: Body, stream: InStream, screened: Screened | None
+    ) -> Message:
         return Message(
             trace=self.trace,
             reverse_path=self.envelope.reverse_path,
             header=header,
-            body=(self.body or Gathering(self.site.spool)).finish(),
+            body=body,
             body_type=self.envelope.body_type,
             smtputf8=self.envelope.smtputf8,
             sender=self.login.account if self.login else None,

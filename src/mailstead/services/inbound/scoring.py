@@ -1,0 +1,274 @@
+"""The score of a message for each of its recipients: rules, learning, memory, lists.
+
+What the message itself says is worked out once; what differs is read from the store in one go:
+what was learnt, who was written to, who is on a list, from how many points on it is junk.
+Not here: what becomes of the message (policy).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from mailstead.message import mime
+from mailstead.message.addresses import author_addresses
+from mailstead.message.header import fold, remove
+from mailstead.message.mime import Buffer
+from mailstead.model.address import Address
+from mailstead.model.numbers import AccountId, OrganisationId, TraceId
+from mailstead.model.world import Offload
+from mailstead.msgauth.dkim.failure import Verdict as Dkim
+from mailstead.services.delivery.recipients import Found
+from mailstead.services.inbound.corpora import Corpora, Seen
+from mailstead.services.inbound.evidence import Evidence
+from mailstead.services.inbound.memory import Memory, proves_author, senders_of
+from mailstead.services.inbound.policy import Points
+from mailstead.services.inbound.rulebook import shipped_rules
+from mailstead.spam.features import Circumstances, features
+from mailstead.spam.lookalikes import Known, know
+from mailstead.spam.rules import Part, Rules, apply_rules
+from mailstead.spam.score import WROTE_TO, Remembered, Score, add_up, fade, of_learning, of_sender
+from mailstead.spam.sight import Sight, look
+from mailstead.spam.tokens import tokens
+from mailstead.storage import accounts, filter_lists, sender_memory, senders, thresholds
+from mailstead.storage.filter_lists import Entry
+from mailstead.storage.sender_memory import Sender
+from mailstead.storage.spam_corpus import EVERYBODY
+from mailstead.storage.store import Store, Tx
+from mailstead.storage.thresholds import Thresholds, Whose
+
+AT_ONCE = 64 * 1024  # octets of a message that is looked at without a thread
+NAMES_REMEMBERED = timedelta(minutes=5)  # so long until a new domain of ours is protected
+AUTHORS_LIMIT = 3  # addresses of From that count
+NAMES_LIMIT = 10_000  # domains hosted here that may be imitated
+
+
+class Read(msgspec.Struct, frozen=True):
+    """A message as the filter sees it."""
+
+    sight: Sight
+    tokens: list[int]
+    authors: tuple[Address, ...]
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """What was found for one recipient."""
+
+    score: Score
+    thresholds: Thresholds
+    entry: Entry | None = None  # of a list of theirs
+
+
+class _Standing(msgspec.Struct, frozen=True):
+    """What the store knows for one recipient."""
+
+    thresholds: Thresholds
+    entry: Entry | None
+    wrote_to: bool
+
+
+class _Facts(msgspec.Struct, frozen=True):
+    """What the store knows for all of them, in one state of it."""
+
+    standings: list[_Standing]
+    seen: dict[OrganisationId, dict[AccountId, Seen]]
+    remembered: dict[OrganisationId, dict[Sender, Remembered]]
+
+
+class Scoring:
+    """The filter of a house."""
+
+    def __init__(self, store: Store, offload: Offload, rules: Rules | None = None) -> None:
+        self._store, self._offload = store, offload
+        self.rules = rules or shipped_rules()
+        self.corpora, self.memory = Corpora(), Memory(store)
+        self._names: tuple[datetime, Known] | None = None
+
+    async def read(self, header: bytes, body: Buffer) -> Read:
+        """The message taken apart; a big one on a thread."""
+        if len(body) <= AT_ONCE:
+            return read(header, body)
+        return await self._offload.run(lambda: read(header, body))
+
+    async def score(
+        self, message: Read, evidence: Evidence, found: Sequence[Found], now: datetime
+    ) -> list[Scored]:
+        """What each of the recipients makes of it."""
+        parts = await self.judge(message, evidence, now)
+        facts = await self._store.look_up(lambda tx: self._facts(tx, message, evidence, found))
+        return [
+            self._one(message, parts, facts, one, standing)
+            for one, standing in zip(found, facts.standings, strict=True)
+        ]
+
+    async def judge(self, message: Read, evidence: Evidence, now: datetime) -> list[Part]:
+        """What is the same for all recipients."""
+        known = circumstances(message, evidence, await self._own_names(now), now)
+        parts = apply_rules(
+            self.rules, features(message.sight, known, self.rules.names), message.tokens
+        )
+        return parts + [Part(fact.name, fact.weight, fact.words) for fact in evidence.facts]
+
+    async def _own_names(self, now: datetime) -> Known:
+        """The domains that are hosted here, as others could imitate them."""
+        if self._names is None or now - self._names[0] > NAMES_REMEMBERED:
+            names = await self._store.read(_hosted)
+            self._names = now, know(names)
+        return self._names[1]
+
+    async def note(
+        self,
+        message: Read,
+        evidence: Evidence,
+        outcomes: Sequence[tuple[Found, bool]],
+        now: datetime,
+    ) -> None:
+        """Remember who wrote, once for each organisation, and whether it was junk for anybody."""
+        senders_ = senders_of(evidence, message.authors, self.rules.names)
+        spam: dict[OrganisationId, bool] = {}
+        for found, is_junk in outcomes:
+            spam[found.organisation] = spam.get(found.organisation, False) or is_junk
+        for organisation, is_spam in spam.items():
+            await self.memory.note(organisation, senders_, is_spam, now)
+
+    def _facts(self, tx: Tx, message: Read, evidence: Evidence, found: Sequence[Found]) -> _Facts:
+        standings = [_standing(tx, message, evidence, one) for one in found]
+        senders_ = senders_of(evidence, message.authors, self.rules.names)
+        seen: dict[OrganisationId, dict[AccountId, Seen]] = {}
+        remembered: dict[OrganisationId, dict[Sender, Remembered]] = {}
+        for organisation in dict.fromkeys(one.organisation for one in found):
+            whose = [account_of(one) for one in found if one.organisation == organisation]
+            seen[organisation] = self.corpora.look(tx, organisation, whose, message.tokens)
+            remembered[organisation] = sender_memory.find(tx, organisation, senders_)
+        return _Facts(standings, seen, remembered)
+
+    def _one(
+        self,
+        message: Read,
+        parts: Sequence[Part],
+        facts: _Facts,
+        found: Found,
+        standing: _Standing,
+    ) -> Scored:
+        seen = facts.seen[found.organisation][account_of(found)]
+        judgement = self.corpora.judge(seen, message.tokens)
+        all_ = fade(parts, self.rules, seen.totals)
+        all_.append(of_learning(judgement, seen.totals))
+        all_ += parts_of_senders(facts.remembered[found.organisation])
+        if standing.wrote_to:
+            all_.append(WROTE_TO)
+        return Scored(add_up(all_), standing.thresholds, standing.entry)
+
+
+def read(header: bytes, body: Buffer) -> Read:
+    """The message taken apart."""
+    sight = look(header, mime.scan(header, body), body)
+    return Read(sight, tokens(sight), tuple(author_addresses(header)[:AUTHORS_LIMIT]))
+
+
+def circumstances(message: Read, evidence: Evidence, names: Known, now: datetime) -> Circumstances:
+    """What the rules may know of who sent it."""
+    dkim = [one.verdict for one in evidence.dkim]
+    if not dkim:
+        signed = "none"
+    elif Dkim.PASS in dkim:
+        signed = "pass"
+    else:
+        signed = "fail" if Dkim.FAIL in dkim else ""
+    return Circumstances(
+        now=now,
+        spf=evidence.spf.result.value,
+        dkim=signed,
+        dmarc=evidence.dmarc.result.value if evidence.dmarc else "",
+        reverse_path=evidence.client.reverse_path,
+        known=names,
+    )
+
+
+def account_of(found: Found) -> AccountId:
+    """Whose lessons count: of a recipient with one mailbox its owner's, else everybody's."""
+    return found.accounts[0].account if len(found.accounts) == 1 else EVERYBODY
+
+
+def parts_of_senders(remembered: dict[Sender, Remembered]) -> list[Part]:
+    """What is remembered of a sender, in points."""
+    return [
+        of_sender(sender.kind, sender.sender, known, SENDER_WEIGHTS[sender.kind])
+        for sender, known in sorted(remembered.items())
+    ]
+
+
+SENDER_WEIGHTS = {"address": 1.0, "domain": 0.75, "network": 0.5}
+
+
+def _standing(tx: Tx, message: Read, evidence: Evidence, found: Found) -> _Standing:
+    account = account_of(found)
+    whose = Whose(found.organisation, found.address.domain, account)
+    genuine = proves_author(evidence)
+    return _Standing(
+        thresholds=thresholds.find(tx, whose),
+        entry=_listed(tx, message, evidence, whose),
+        wrote_to=genuine
+        and account != EVERYBODY
+        and any(senders.has_written(tx, account, one) for one in message.authors),
+    )
+
+
+def _listed(tx: Tx, message: Read, evidence: Evidence, whose: Whose) -> Entry | None:
+    """The entry that decides. Anybody can claim a name: it is no welcome without a proof."""
+    client = evidence.client
+    domains = [str(one.domain) for one in message.authors]
+    domains.append(client.reverse_path.rpartition("@")[2])
+    addresses = [*map(str, message.authors), client.reverse_path]
+    keys = filter_lists.keys_of(client.address, filter(None, domains), addresses)
+    for entry in filter_lists.find(tx, whose.organisation, whose.account, keys):
+        if entry.verdict != filter_lists.ALLOW or "/" in entry.entry or proves_author(evidence):
+            return entry
+    return None
+
+
+def _hosted(tx: Tx) -> list[str]:
+    return [one.name for one in accounts.list_domains(tx)[:NAMES_LIMIT]]
+
+
+# ---------------------------------------------------------------------- what others are told
+
+
+def hosts_of(message: Read) -> list[str]:
+    """The hosts that its links lead to."""
+    return list(dict.fromkeys(link.host for link in message.sight.links))
+
+
+def points_of(scored: Scored, trace: TraceId) -> Points:
+    """What the policy needs to know of a score."""
+    score, entry = scored.score, scored.entry
+    own = sum(one.weight for one in score.parts if one.rule in OF_DMARC)
+    return Points(
+        total=score.total,
+        apart=round(score.total - own, 2),
+        thresholds=scored.thresholds,
+        reference=trace,
+        listed=entry.verdict if entry else "",
+        entry=entry.entry if entry else "",
+    )
+
+
+# What says no more than that DMARC fails, which alone refuses nothing.
+OF_DMARC = frozenset(("not-genuine", "spf-fail", "spf-softfail", "broken-signature", "no-proof"))
+
+# Fields that filters write; whoever sends them wants to be believed.
+MARKS = ("X-Spam-Status", "X-Spam-Flag", "X-Spam-Score", "X-Spam-Level", "X-Spam-Report")
+TESTS_LIMIT = 20  # rules that the field names
+
+
+def marks_of(scored: Scored, is_junk: bool) -> bytes:
+    """X-Spam-Status, as programs know it: the score, the threshold, the heaviest rules."""
+    tests = ",".join(one.rule for one in scored.score.parts[:TESTS_LIMIT])
+    said = "Yes" if is_junk else "No"
+    total, junk = scored.score.total, scored.thresholds.junk
+    return fold("X-Spam-Status", f"{said}, score={total:g} required={junk:g} tests={tests}")
+
+
+def without_marks(header: bytes) -> bytes:
+    """The header without what others say in the name of a filter."""
+    return remove(header, MARKS) if b"x-spam-" in header.lower() else header

@@ -1,0 +1,236 @@
+"""To the inbox, to Junk, refused or quarantined by the score; and what people teach the filter."""
+
+import pytest
+
+from mailstead.message import header as fields
+from mailstead.model.entries import Refused, Scored
+from mailstead.model.reply import Reply
+from mailstead.services.explain import explain
+from mailstead.storage import accounts, filter_lists, journal, queue, thresholds
+from mailstead.storage.filter_lists import ALLOW, BLOCK, Entry
+from mailstead.storage.queue import Filter
+from mailstead.storage.spam_corpus import EVERYBODY
+from mailstead.storage.store import Tx
+from mailstead.storage.thresholds import NEVER, Whose
+from mailstead.testing.house import SimulatedHouse, SimulatedWorld, compose_elsewhere
+from mailstead.testing.smtp import SmtpClient
+
+ALICE, CAROL, BOB = "alice@example.org", "carol@example.org", "bob@example.net"
+HOST = "192.0.2.5"
+CLEAN = ("Minutes of Tuesday", "Attached are the minutes, see you on Friday.\r\n")
+OFFER = (
+    "Save 90% now!!",
+    "Click here http://192.0.2.7/x to order now: viagra, cialis, lowest prices, limited time\r\n",
+)
+
+
+async def receive(
+    house: SimulatedHouse,
+    subject: str,
+    text: str,
+    to: list[str] | None = None,
+    author: str = BOB,
+    header: bytes = b"",
+) -> Reply:
+    recipients = to or [ALICE]
+    message = header + compose_elsewhere(author, recipients, subject, text)
+    async with SmtpClient(house.world.network, house.address, 25, HOST) as client:
+        return await client.send_message(author, recipients, message)
+
+
+def told(house: SimulatedHouse) -> list[Scored]:
+    return [entry for _, entry in house.told if isinstance(entry, Scored)]
+
+
+async def subjects(house: SimulatedHouse, login: str = ALICE, name: str = "INBOX") -> list[str]:
+    return [one.subject for one in await house.mailbox(login, name)]
+
+
+async def put(house: SimulatedHouse, name: str, value: float, login: str = "") -> None:
+    def work(tx: Tx) -> None:
+        whose = Whose()
+        if login:
+            account = accounts.get_account(tx, login)
+            whose = Whose(account.organisation, "", account.id)
+        thresholds.put(tx, whose, name, value)
+
+    await house.house.store.write(work)
+
+
+async def add_to_list(house: SimulatedHouse, entry: str, verdict: str, login: str = "") -> None:
+    def work(tx: Tx) -> None:
+        account = accounts.get_account(tx, login or ALICE)
+        whose = account.organisation, account.id if login else EVERYBODY
+        filter_lists.add(tx, Entry(*whose, entry, verdict, "", tx.now))
+
+    await house.house.store.write(work)
+
+
+async def test_a_clean_message(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    assert (await receive(house, *CLEAN)).ok
+    filed = await house.newest(ALICE)
+    mark = fields.get(filed.header, "X-Spam-Status") or b""
+    assert mark.startswith(b"No, score=")
+    entry = told(house)[-1]
+    assert (entry.action, entry.recipients) == ("inbox", (ALICE,))
+    assert entry.total == round(sum(part.weight for part in entry.parts), 2) < 5
+
+
+async def test_a_spam_goes_to_junk_and_says_why(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    assert (await receive(house, *OFFER)).ok
+    assert await subjects(house) == []
+    filed = await house.newest(ALICE, "Junk")
+    assert (fields.get(filed.header, "X-Spam-Status") or b"").startswith(b"Yes, score=")
+    story = await house.house.store.read(lambda tx: journal.find(tx, filed.trace))
+    assert story is not None
+    (line,) = [line for line in explain(story.entries) if line.text.startswith("The filter")]
+    weights = [float(fact.split(" ")[0]) for fact in line.evidence]
+    (entry,) = [one for one in story.entries if isinstance(one, Scored)]
+    assert (round(sum(weights), 2), entry.action) == (entry.total, "junk")
+    assert f"gives it {entry.total:g} points" in line.text
+
+
+async def test_nobody_else_speaks_as_the_filter(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    forged = b"X-Spam-Status: No, score=-100\r\nX-Spam-Flag: NO\r\nX-Spammer: no\r\n"
+    await receive(house, *CLEAN, header=forged)
+    filed = await house.newest(ALICE)
+    assert filed.header.count(b"X-Spam-") == 1
+    assert b"score=-100" not in filed.header
+    assert b"X-Spammer: no" in filed.header
+
+
+async def test_a_program_is_refused_with_a_reference(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    header = (
+        b"MIME-Version: 1.0\r\nContent-Type: application/octet-stream; name=invoice.pdf.exe\r\n"
+        b"Content-Transfer-Encoding: base64\r\n"
+    )
+    reply = await receive(house, OFFER[0], "TVqQAAMAAAAEAAAA\r\n", header=header)
+    assert (reply.code, reply.enhanced) == (550, "5.7.1")
+    trace, _ = [(trace, one) for trace, one in house.told if isinstance(one, Refused)][-1]
+    assert reply.text.endswith(trace)
+    assert await house.mailbox(ALICE) == await house.mailbox(ALICE, "Junk") == []
+    assert told(house)[-1].action == "refuse"
+
+
+async def test_each_recipient_by_their_own_threshold(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice", "carol"])
+    await put(house, "junk", NEVER, CAROL)
+    await put(house, "refuse", 6, ALICE)
+    await put(house, "refuse", NEVER, CAROL)
+    assert (await receive(house, *OFFER, to=[ALICE, CAROL])).ok
+    assert (len(await subjects(house, ALICE)), len(await subjects(house, CAROL))) == (0, 1)
+    assert len(await subjects(house, ALICE, "Junk")) == 1
+    actions = {entry.recipients: entry.action for entry in told(house)}
+    assert actions == {(ALICE,): "refuse", (CAROL,): "inbox"}
+    assert not (await receive(house, *OFFER, to=[ALICE])).ok
+
+
+@pytest.mark.parametrize("role", ["postmaster", "abuse"])
+async def test_roles_are_never_refused(world: SimulatedWorld, role: str) -> None:
+    house = await world.house("example.org", ["alice"])
+    await put(house, "refuse", 1)
+    assert (await receive(house, *OFFER, to=[f"{role}@example.org"])).ok
+    assert len(await subjects(house, ALICE, "Junk")) == 1
+
+
+async def test_put_off_by_the_score(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    await put(house, "defer", 6)
+    reply = await receive(house, *OFFER)
+    assert (reply.code, reply.enhanced) == (451, "4.7.1")
+
+
+async def test_quarantine(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice", "carol"])
+    await put(house, "quarantine", 6, ALICE)
+    assert (await receive(house, *OFFER, to=[ALICE, CAROL])).ok
+    await world.sleep(days=10)
+    assert await subjects(house) == await subjects(house, ALICE, "Junk") == []
+    assert len(await subjects(house, CAROL, "Junk")) == 1
+    store = house.house.store
+    ((row, _),) = await store.read(lambda tx: queue.find(tx, Filter(lane="quarantine"), 10, 0))
+    assert (row.recipient, row.held) == (ALICE, True)
+    assert await house.house.operators.release(Filter(ids=(row.id,))) == 1
+    await world.sleep(minutes=5)
+    assert await subjects(house) == [OFFER[0]]
+
+
+@pytest.mark.parametrize("entry", [BOB, "example.net", "192.0.2.0/24"])
+async def test_who_is_blocked(world: SimulatedWorld, entry: str) -> None:
+    house = await world.house("example.org", ["alice", "carol"])
+    await add_to_list(house, entry, BLOCK, ALICE)
+    reply = await receive(house, *CLEAN)
+    assert (reply.code, reply.enhanced) == (550, "5.7.1")
+    assert (await receive(house, *CLEAN, to=[ALICE, CAROL])).ok
+    assert (len(await subjects(house)), len(await subjects(house, CAROL))) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("entry", "spf", "expected"),
+    [
+        ("example.net", f"v=spf1 ip4:{HOST} -all", "INBOX"),
+        ("example.net", "", "Junk"),  # anybody can claim the name
+        (HOST, "", "INBOX"),
+    ],
+)
+async def test_who_is_always_welcome(
+    world: SimulatedWorld, entry: str, spf: str, expected: str
+) -> None:
+    if spf:
+        world.zone["TXT", "example.net"] = spf
+    house = await world.house("example.org", ["alice"])
+    await add_to_list(house, filter_lists.parse_entry(entry), ALLOW)
+    await receive(house, *OFFER)
+    assert await subjects(house, ALICE, expected) == [OFFER[0]]
+
+
+async def test_whom_one_wrote_to(world: SimulatedWorld) -> None:
+    """A proven name is credited, a claimed one is not."""
+    house = await world.house("example.org", ["alice"])
+    await house.submit(ALICE, to=BOB)
+    await receive(house, *CLEAN)
+    world.zone["TXT", "example.net"] = f"v=spf1 ip4:{HOST} -all"
+    await receive(house, *CLEAN)
+    rules = [{part.rule for part in entry.parts} for entry in told(house)]
+    assert ["you-wrote-to" in one for one in rules] == [False, True]
+
+
+async def test_a_sender_is_remembered(world: SimulatedWorld) -> None:
+    world.zone["TXT", "example.net"] = f"v=spf1 ip4:{HOST} -all"
+    house = await world.house("example.org", ["alice"])
+    for _ in range(6):
+        await receive(house, *CLEAN)
+        await world.sleep(minutes=2)
+    first, *_, last = told(house)
+    remembered = {part.rule: part.weight for part in last.parts if part.rule.startswith("sender")}
+    assert set(remembered) == {"sender-network", "sender-domain", "sender-address"}
+    assert all(weight < 0 for weight in remembered.values())
+    assert last.total < first.total
+
+
+async def test_who_imitates_a_domain_of_ours(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    await receive(house, *CLEAN, author="boss@exarnple.org")
+    parts = {part.rule: part.detail for part in told(house)[-1].parts}
+    assert parts["from-looks-like"] == "exarnple.org for example.org"
+
+
+async def test_a_bad_score_is_the_second_fact(world: SimulatedWorld) -> None:
+    """RFC 9989 section 7.4: p=reject alone refuses nothing; a list may have broken it."""
+    world.zone["TXT", "_dmarc.example.net"] = "v=DMARC1; p=reject"
+    house = await world.house("example.org", ["alice"])
+    through = b"ARC-Seal: i=1\r\n"
+    assert (await receive(house, *CLEAN, header=through)).ok
+    assert await subjects(house, ALICE, "Junk") == [CLEAN[0]]
+    reply = await receive(house, *OFFER, header=through)
+    assert (reply.code, reply.enhanced) == (550, "5.7.1")
+
+
+async def test_a_big_message(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    assert (await receive(house, CLEAN[0], "word after word\r\n" * 60_000)).ok
+    assert told(house)[-1].action == "inbox"
