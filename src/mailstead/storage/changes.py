@@ -3,6 +3,7 @@
 import msgspec
 
 from mailstead.model.numbers import MailboxId, ModSeq, Uid
+from mailstead.storage import messages
 from mailstead.storage.messages import FlagsRow
 from mailstead.storage.store import Tx
 
@@ -28,13 +29,8 @@ def since(tx: Tx, mailbox: MailboxId, modseq: ModSeq) -> Changes | None:
         mailbox=mailbox,
         modseq=modseq,
     )
-    expunged = tx.rows(
-        "SELECT uid FROM expunged WHERE mailbox = :mailbox AND modseq > :modseq ORDER BY uid",
-        mailbox=mailbox,
-        modseq=modseq,
-    )
     return Changes(
         ModSeq(highest),
         tuple(FlagsRow(*row) for row in rows),
-        tuple(Uid(row[0]) for row in expunged),
+        tuple(messages.vanished(tx, mailbox, modseq)),
     )

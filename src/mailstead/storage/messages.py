@@ -29,6 +29,8 @@ from mailstead.storage.store import Tx, to_micros
 Ranges = Sequence[tuple[int, int]]  # UIDs, first and last
 Mode = Literal["replace", "add", "remove"]
 
+NO_CONDITION = 2**63 - 1  # modseq that no message is beyond
+
 
 class Snapshot(msgspec.Struct, frozen=True):
     """All messages of a mailbox, as columns in UID order."""
@@ -37,6 +39,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     uids: "array[int]"
     flags: list[int]
     keywords: list[str]
+    modseqs: "array[int]"
 
 
 class FlagsRow(msgspec.Struct, frozen=True):
@@ -72,10 +75,16 @@ def snapshot(tx: Tx, mailbox: MailboxId) -> Snapshot | None:
     if modseq is None:
         return None
     rows = tx.rows(
-        "SELECT uid, flags, keywords FROM placement WHERE mailbox = :id ORDER BY uid", id=mailbox
+        "SELECT uid, flags, keywords, modseq FROM placement WHERE mailbox = :id ORDER BY uid",
+        id=mailbox,
     )
-    uids = array("I", [row[0] for row in rows])
-    return Snapshot(ModSeq(modseq), uids, [row[1] for row in rows], [row[2] for row in rows])
+    return Snapshot(
+        modseq=ModSeq(modseq),
+        uids=array("I", [row[0] for row in rows]),
+        flags=[row[1] for row in rows],
+        keywords=[row[2] for row in rows],
+        modseqs=array("q", [row[3] for row in rows]),
+    )
 
 
 # What a page of a mailbox can be asked for: name -> column.
@@ -149,13 +158,23 @@ def _packed_parts(tx: Tx, mailbox: MailboxId, uids: Sequence[int]) -> dict[int, 
 
 
 def set_flags(
-    tx: Tx, mailbox: MailboxId, ranges: Ranges, mode: Mode, flags: int, keywords: str
+    tx: Tx,
+    mailbox: MailboxId,
+    ranges: Ranges,
+    mode: Mode,
+    flags: int,
+    keywords: str,
+    unchanged_since: int = NO_CONDITION,
 ) -> list[FlagsRow]:
-    """Change flags; the rows that are different now. All others keep their modseq."""
+    """Change flags; the rows that are different now. All others keep their modseq.
+
+    Messages that changed after `unchanged_since` are left alone (RFC 7162 section 3.1.3).
+    """
     changed = [
         (uid, old, (new, words))
-        for uid, old, old_words in _flags_in(tx, mailbox, ranges)
-        if (new := _combine(old, flags, mode)) is not None
+        for uid, old, old_words, last in _flags_in(tx, mailbox, ranges)
+        if last <= unchanged_since
+        and (new := _combine(old, flags, mode)) is not None
         and (words := _combine_keywords(old_words, keywords, mode)) is not None
         and (new, words) != (old, old_words)
     ]
@@ -226,10 +245,25 @@ def _combine_keywords(old: str, keywords: str, mode: Mode) -> str:
     return join_keywords({word for key, word in have.items() if key not in change})
 
 
-def _flags_in(tx: Tx, mailbox: MailboxId, ranges: Ranges) -> Iterator[tuple[int, int, str]]:
+def changed_after(tx: Tx, mailbox: MailboxId, ranges: Ranges, modseq: int) -> list[Uid]:
+    """The messages that changed after that modseq."""
+    return [Uid(uid) for uid, _, _, last in _flags_in(tx, mailbox, ranges) if last > modseq]
+
+
+def vanished(tx: Tx, mailbox: MailboxId, modseq: int) -> list[Uid]:
+    """The UIDs that were expunged after that modseq, in order (RFC 7162 section 3.2.10.1)."""
+    rows = tx.rows(
+        "SELECT uid FROM expunged WHERE mailbox = :mailbox AND modseq > :modseq ORDER BY uid",
+        mailbox=mailbox,
+        modseq=modseq,
+    )
+    return [Uid(uid) for (uid,) in rows]
+
+
+def _flags_in(tx: Tx, mailbox: MailboxId, ranges: Ranges) -> Iterator[tuple[int, int, str, int]]:
     for first, last in ranges:
         yield from tx.rows(
-            "SELECT uid, flags, keywords FROM placement WHERE mailbox = :mailbox"
+            "SELECT uid, flags, keywords, modseq FROM placement WHERE mailbox = :mailbox"
             " AND uid BETWEEN :first AND :last",
             mailbox=mailbox,
             first=first,

@@ -25,6 +25,7 @@ MESSAGE = SearchMessage(
     system=SEEN,
     keywords="$Junk work",
     recent=True,
+    modseq=7,
     size=100,
     received=date(1994, 2, 1),
     sent=date(1994, 1, 31),

@@ -43,6 +43,18 @@ def numset(*ranges: tuple[int, int]) -> NumSet:
         ),
         (b"A142 SELECT inbox", c.Select(b"A142", "INBOX")),
         (b'A142 EXAMINE "InBox/Sub"', c.Examine(b"A142", "INBOX/Sub")),
+        (b"a SELECT x (condstore)", c.Select(b"a", "x", condstore=True)),
+        (b"a EXAMINE x (QRESYNC (7 9))", c.Examine(b"a", "x", resync=c.Resync(7, 9))),
+        (
+            b"a SELECT x (QRESYNC (7 9 1:5 (1,3 2,4)) CONDSTORE)",
+            c.Select(
+                b"a",
+                "x",
+                True,
+                c.Resync(7, 9, numset((1, 5)), (numset((1, 1), (3, 3)), numset((2, 2), (4, 4)))),
+            ),
+        ),
+        (b"a ENABLE condstore X-Y", c.Enable(b"a", ("CONDSTORE", "X-Y"))),
         (b"A003 CREATE owatagusiam/", c.Create(b"A003", "owatagusiam")),
         (b"A003 CREATE foo/bar", c.Create(b"A003", "foo/bar")),
         (b"A683 DELETE blurdybloop", c.Delete(b"A683", "blurdybloop")),
@@ -60,7 +72,7 @@ def numset(*ranges: tuple[int, int]) -> NumSet:
             c.Status(b"A042", "blurdybloop", UNSEEN_MESSAGES),
         ),
         (
-            b"A043 STATUS a (MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN SIZE)",
+            b"A043 STATUS a (MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN SIZE HIGHESTMODSEQ)",
             c.Status(b"A043", "a", tuple(StatusItem)),
         ),
         (b"A FETCH 2:4 FLAGS", c.Fetch(b"A", numset((2, 4)), (Attribute.FLAGS,), False)),

@@ -19,6 +19,7 @@ def make(messages: dict[int, int], modseq: int = 1, mailbox: int = 1) -> Content
         array("I", uids),
         [messages[uid] for uid in uids],
         [""] * len(uids),
+        array("q", [1] * len(uids)),
     )
 
 
@@ -43,6 +44,8 @@ def test_advance(before: dict[int, int], changed: dict[int, int], gone: set[int]
     assert dict(sorted(expected.items())) == as_dict(after)
     assert before == as_dict(start)  # whoever shares the old contents still sees them
     assert len(after.keywords) == len(after.uids)
+    expected_modseqs = [2 if uid in changed else 1 for uid in after.uids]
+    assert expected_modseqs == list(after.modseqs)
 
 
 @pytest.mark.parametrize(

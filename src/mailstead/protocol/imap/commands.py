@@ -69,18 +69,38 @@ class Namespace(msgspec.Struct, frozen=True):
     tag: Tag
 
 
+class Enable(msgspec.Struct, frozen=True):
+    """RFC 5161 section 3.1: extensions that change what the server says, in capitals."""
+
+    tag: Tag
+    names: tuple[str, ...]
+
+
+class Resync(msgspec.Struct, frozen=True):
+    """What a client knows of a mailbox that it selects again (RFC 7162 section 3.2.5)."""
+
+    uidvalidity: int
+    modseq: int
+    known: NumSet | None = None  # UIDs
+    match: tuple[NumSet, NumSet] | None = None  # sequence numbers and the UIDs that they had
+
+
 class Select(msgspec.Struct, frozen=True):
-    """RFC 3501 section 6.3.1."""
+    """RFC 3501 section 6.3.1, with the parameters of RFC 7162."""
 
     tag: Tag
     mailbox: str
+    condstore: bool = False
+    resync: Resync | None = None
 
 
 class Examine(msgspec.Struct, frozen=True):
-    """RFC 3501 section 6.3.2."""
+    """RFC 3501 section 6.3.2, with the same parameters."""
 
     tag: Tag
     mailbox: str
+    condstore: bool = False
+    resync: Resync | None = None
 
 
 class Create(msgspec.Struct, frozen=True):
@@ -128,6 +148,7 @@ class StatusItem(enum.StrEnum):
     UIDVALIDITY = "UIDVALIDITY"
     UNSEEN = "UNSEEN"
     SIZE = "SIZE"
+    HIGHESTMODSEQ = "HIGHESTMODSEQ"  # RFC 7162 section 3.1.7
 
 
 class Selection(enum.StrEnum):
@@ -227,12 +248,26 @@ class UidExpunge(msgspec.Struct, frozen=True):
     numset: NumSet
 
 
+class Result(enum.StrEnum):
+    """What SEARCH is to tell of what it found (RFC 4731 section 3.1, RFC 5182)."""
+
+    MIN = "MIN"
+    MAX = "MAX"
+    ALL = "ALL"
+    COUNT = "COUNT"
+    SAVE = "SAVE"
+
+
 class Search(msgspec.Struct, frozen=True):
-    """RFC 3501 section 6.4.4; strings are decoded and case-folded."""
+    """RFC 3501 section 6.4.4; strings are decoded and case-folded.
+
+    `results` is None without RETURN, which asks for the answer of old.
+    """
 
     tag: Tag
     program: Key
     uid: bool
+    results: frozenset[Result] | None = None
 
 
 class Fetch(msgspec.Struct, frozen=True):
@@ -242,6 +277,8 @@ class Fetch(msgspec.Struct, frozen=True):
     numset: NumSet
     items: tuple[Item, ...]
     uid: bool
+    changed_since: int | None = None  # RFC 7162 section 3.1.4.1
+    vanished: bool = False  # RFC 7162 section 3.2.6
 
 
 class StoreMode(enum.StrEnum):
@@ -262,6 +299,7 @@ class Store(msgspec.Struct, frozen=True):
     system: int
     keywords: str
     uid: bool
+    unchanged_since: int | None = None  # RFC 7162 section 3.1.3
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -291,6 +329,7 @@ Command = (
     | Authenticate
     | Login
     | Namespace
+    | Enable
     | Select
     | Examine
     | Create

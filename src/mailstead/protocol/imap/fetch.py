@@ -26,6 +26,7 @@ class Attribute(enum.StrEnum):
     ENVELOPE = "ENVELOPE"
     BODY = "BODY"
     BODYSTRUCTURE = "BODYSTRUCTURE"
+    MODSEQ = "MODSEQ"  # RFC 7162 section 3.1.4.2
 
 
 class Text(enum.StrEnum):

@@ -19,8 +19,9 @@ _LIST_MAILBOX = re.compile(rb'[^\x00-\x20\x7f(){"\\]+')
 _FLAG = re.compile(rb'\\?[^\x00-\x20\x7f-\xff(){%*"\\\]]+')
 _QUOTED = re.compile(rb'"([^\x00\r\n"\\]*(?:\\["\\][^\x00\r\n"\\]*)*)"')
 _ESCAPE = re.compile(rb"\\(.)")
+MODSEQ_MAX = 2**63 - 1  # RFC 7162 section 7
 _NUMBER = re.compile(rb"[0-9]+")
-_NUMSET = re.compile(rb"[0-9*:,]+")
+_NUMSET = re.compile(rb"[0-9*:,]+|\$")
 _KEYWORD = re.compile(rb"[A-Za-z0-9.\-]+")
 _DATE = re.compile(rb'("?)([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4})\1')
 _DATE_TIME = re.compile(
@@ -140,6 +141,13 @@ class Lexer:
             raise BadSyntax("A number of more than 32 bits")
         return value
 
+    def modseq(self, least: int = 0) -> int:
+        """A mod-sequence: a number of 63 bits (RFC 7162 section 7)."""
+        digits = self._match(_NUMBER, "a mod-sequence")[0].lstrip(b"0")
+        if len(digits) > 19 or (value := int(digits or b"0")) > MODSEQ_MAX or value < least:
+            raise BadSyntax("Not a mod-sequence")
+        return value
+
     def nz_number(self) -> int:
         """A number of 32 bits that is not zero and has no leading zero."""
         if self.at(b"0"):
@@ -154,7 +162,7 @@ class Lexer:
             raise BadSyntax(f"Not a sequence set: {error}") from None
 
     def at_numset(self) -> bool:
-        """Whether a digit or "*" comes next."""
+        """Whether a digit, "*" or "$" comes next."""
         return self.text[self.position : self.position + 1] in _NUMSET_STARTS
 
     def flag(self) -> str:
@@ -217,7 +225,7 @@ class Lexer:
         return literal
 
 
-_NUMSET_STARTS = frozenset(b"%d" % digit for digit in range(10)) | {b"*"}
+_NUMSET_STARTS = frozenset(b"%d" % digit for digit in range(10)) | {b"*", b"$"}
 _NAMES = {b" ": "a space", b"(": "an opening parenthesis", b")": "a closing parenthesis"}
 
 

@@ -17,6 +17,7 @@ from mailstead.protocol.imap.search import (
     All,
     And,
     BodyHas,
+    ChangedSince,
     Dated,
     HasFlag,
     HasKeyword,
@@ -55,6 +56,7 @@ class SearchMessage(msgspec.Struct, frozen=True):
     system: int
     keywords: str
     recent: bool
+    modseq: int
     size: int
     received: date
     sent: date | None
@@ -96,7 +98,7 @@ def needs(program: Key) -> Need:
             for key in keys:
                 found |= needs(key)
             return found
-        case HasFlag() | HasKeyword() | IsRecent():
+        case HasFlag() | HasKeyword() | IsRecent() | ChangedSince():
             return Need.FLAGS
         case Dated() | Larger() | Smaller():
             return Need.COLUMNS
@@ -125,6 +127,8 @@ def matches(program: Key, message: SearchMessage) -> bool:
             return has_keyword(message.keywords, name)
         case IsRecent():
             return message.recent
+        case ChangedSince(modseq):
+            return message.modseq >= modseq
         case Numbers(numset, uid):
             return contains(numset.ranges, message.uid if uid else message.seqnum)
         case Dated() | Larger() | Smaller():

@@ -25,6 +25,7 @@ class NumSet(msgspec.Struct, frozen=True):
     """The ranges as written: either end may come first, either may be STAR."""
 
     ranges: tuple[Range, ...]
+    saved: bool = False  # it is `$`: what a search saved (RFC 5182); the ranges mean nothing
 
     def resolve(self, maximum: int) -> list[Range]:
         """The ranges in ascending order, apart from each other, `*` being the maximum."""
@@ -37,8 +38,13 @@ class NumSet(msgspec.Struct, frozen=True):
         return max(_resolve_range(each, maximum)[1] for each in self.ranges)
 
 
+SAVED = NumSet((), saved=True)
+
+
 def parse_numset(text: bytes) -> NumSet:
-    """The set in `2,4:7,9,12:*`; ValueError if it is none or has too many ranges."""
+    """The set in `2,4:7,9,12:*` or `$`; ValueError if it is none or has too many ranges."""
+    if text == b"$":
+        return SAVED
     if not _SET.match(text):
         raise ValueError("no sequence set")
     if text.count(b",") >= RANGES_LIMIT:

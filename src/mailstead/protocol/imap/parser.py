@@ -6,13 +6,22 @@ Whether a command is allowed in the state of the session is the session's to jud
 
 import binascii
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from mailstead.model.flags import parse_flags
 from mailstead.model.mailbox import DELIMITER, NAME_LIMIT, normalise_name
 from mailstead.protocol.imap import commands, utf7
-from mailstead.protocol.imap.commands import Command, Return, Selection, StatusItem, StoreMode, Tag
+from mailstead.protocol.imap.commands import (
+    Command,
+    Result,
+    Resync,
+    Return,
+    Selection,
+    StatusItem,
+    StoreMode,
+    Tag,
+)
 from mailstead.protocol.imap.fetch import Attribute, parse_items
 from mailstead.protocol.imap.lexer import BadSyntax, Lexer
 from mailstead.protocol.imap.search import parse_program
@@ -33,7 +42,7 @@ _IMPLIED = {
     Selection.SPECIAL_USE: Return.SPECIAL_USE,  # RFC 6154 section 2
 }
 
-Word = TypeVar("Word", Return, Selection, StatusItem)
+Word = TypeVar("Word", Return, Selection, StatusItem, Result)
 
 
 def parse_command(text: bytes, literals: Sequence[bytes] = ()) -> Command:
@@ -215,6 +224,52 @@ def _rename(tag: Tag, lexer: Lexer) -> Command:
     return commands.Rename(tag, mailbox, _new_mailbox(lexer))
 
 
+def _select(tag: Tag, lexer: Lexer) -> Command:
+    return commands.Select(tag, _mailbox(lexer), *_select_parameters(lexer))
+
+
+def _examine(tag: Tag, lexer: Lexer) -> Command:
+    return commands.Examine(tag, _mailbox(lexer), *_select_parameters(lexer))
+
+
+def _select_parameters(lexer: Lexer) -> tuple[bool, Resync | None]:
+    """CONDSTORE and QRESYNC (RFC 7162 sections 3.1.8 and 3.2.5)."""
+    condstore, resync = False, None
+    for word in _modifiers(lexer):
+        if word == b"CONDSTORE":
+            condstore = True
+        elif word == b"QRESYNC" and resync is None:
+            lexer.expect(b" (")
+            resync = _resync(lexer)
+        else:
+            raise BadSyntax("Unknown parameter")
+    return condstore, resync
+
+
+def _resync(lexer: Lexer) -> Resync:
+    uidvalidity = lexer.nz_number()
+    lexer.space()
+    modseq = lexer.modseq(least=1)
+    known, match = None, None
+    if lexer.at(b" ") and not lexer.at(b" ("):
+        lexer.space()
+        known = lexer.numset()
+    if lexer.accept(b" ("):
+        seqnums = lexer.numset()
+        lexer.space()
+        match = (seqnums, lexer.numset())
+        lexer.expect(b")")
+    lexer.expect(b")")
+    return Resync(uidvalidity, modseq, known, match)
+
+
+def _enable(tag: Tag, lexer: Lexer) -> Command:
+    names = [lexer.atom()]
+    while lexer.accept(b" "):
+        names.append(lexer.atom())
+    return commands.Enable(tag, tuple(name.decode("ascii").upper() for name in names))
+
+
 def _list(tag: Tag, lexer: Lexer) -> Command:
     """LIST with the extensions of RFC 5258 section 6."""
     selection: list[Selection] = []
@@ -314,7 +369,12 @@ def _expunge(tag: Tag, lexer: Lexer, uid: bool) -> Command:
 
 def _search(tag: Tag, lexer: Lexer, uid: bool) -> Command:
     lexer.space()
-    return commands.Search(tag, parse_program(lexer), uid)
+    results = None
+    if lexer.accept_word(b"RETURN"):  # RFC 4731 section 3.1: nothing between them means ALL
+        lexer.space()
+        results = frozenset(_words(lexer, Result)) or frozenset([Result.ALL])
+        lexer.space()
+    return commands.Search(tag, parse_program(lexer), uid, results)
 
 
 def _fetch(tag: Tag, lexer: Lexer, uid: bool) -> Command:
@@ -324,13 +384,45 @@ def _fetch(tag: Tag, lexer: Lexer, uid: bool) -> Command:
     items = parse_items(lexer)
     if uid and Attribute.UID not in items:  # RFC 3501 section 6.4.8
         items = (Attribute.UID, *items)
-    return commands.Fetch(tag, numset, items, uid)
+    since, vanished = _fetch_modifiers(lexer, uid)
+    if since is not None and Attribute.MODSEQ not in items:
+        items = (*items, Attribute.MODSEQ)
+    return commands.Fetch(tag, numset, items, uid, since, vanished)
+
+
+def _fetch_modifiers(lexer: Lexer, uid: bool) -> tuple[int | None, bool]:
+    """CHANGEDSINCE, and VANISHED beside it in UID FETCH (RFC 7162 sections 3.1.4.1 and 3.2.6)."""
+    since, vanished = None, False
+    for word in _modifiers(lexer):
+        if word == b"CHANGEDSINCE" and since is None:
+            lexer.space()
+            since = lexer.modseq(least=1)
+        elif word == b"VANISHED" and uid and not vanished:
+            vanished = True
+        else:
+            raise BadSyntax("Unknown FETCH modifier")
+    if vanished and since is None:
+        raise BadSyntax("VANISHED needs CHANGEDSINCE")
+    return since, vanished
+
+
+def _modifiers(lexer: Lexer) -> Iterator[bytes]:
+    """The words between parentheses, if they follow (RFC 4466 section 2); arguments are read
+    by who asks for the words."""
+    if not lexer.accept(b" "):
+        return
+    lexer.expect(b"(")
+    yield lexer.keyword()
+    while lexer.accept(b" "):
+        yield lexer.keyword()
+    lexer.expect(b")")
 
 
 def _store(tag: Tag, lexer: Lexer, uid: bool) -> Command:
     lexer.space()
     numset = lexer.numset()
     lexer.space()
+    unchanged_since = _store_modifier(lexer)
     mode = StoreMode.REPLACE
     if lexer.accept(b"+"):
         mode = StoreMode.ADD
@@ -341,7 +433,20 @@ def _store(tag: Tag, lexer: Lexer, uid: bool) -> Command:
         raise BadSyntax("Expected FLAGS")
     lexer.space()
     system, keywords = _flags(lexer.flag_list() if lexer.at(b"(") else lexer.flags())
-    return commands.Store(tag, numset, mode, word != b"FLAGS", system, keywords, uid)
+    silent = word != b"FLAGS"
+    return commands.Store(tag, numset, mode, silent, system, keywords, uid, unchanged_since)
+
+
+def _store_modifier(lexer: Lexer) -> int | None:
+    """UNCHANGEDSINCE (RFC 7162 section 3.1.3)."""
+    if not lexer.accept(b"("):
+        return None
+    if lexer.keyword() != b"UNCHANGEDSINCE":
+        raise BadSyntax("Unknown STORE modifier")
+    lexer.space()
+    modseq = lexer.modseq()
+    lexer.expect(b") ")
+    return modseq
 
 
 def _copy(tag: Tag, lexer: Lexer, uid: bool) -> Command:
@@ -370,8 +475,6 @@ _WITHOUT_ARGUMENTS: dict[bytes, Callable[[Tag], Command]] = {
     b"UNSELECT": commands.Unselect,
 }
 _WITH_MAILBOX: dict[bytes, Callable[[Tag, str], Command]] = {
-    b"SELECT": commands.Select,
-    b"EXAMINE": commands.Examine,
     b"DELETE": commands.Delete,
     b"SUBSCRIBE": commands.Subscribe,
     b"UNSUBSCRIBE": commands.Unsubscribe,
@@ -380,6 +483,9 @@ _OTHERS: dict[bytes, Callable[[Tag, Lexer], Command]] = {
     b"ID": _id,
     b"AUTHENTICATE": _authenticate,
     b"LOGIN": _login,
+    b"SELECT": _select,
+    b"EXAMINE": _examine,
+    b"ENABLE": _enable,
     b"CREATE": _create,
     b"RENAME": _rename,
     b"LIST": _list,

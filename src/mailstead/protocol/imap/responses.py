@@ -90,9 +90,32 @@ def status_response(name: str, items: Iterable[tuple[str, int]]) -> bytes:
     return b"* STATUS " + mailbox_name(name) + b" (" + listed + b")\r\n"
 
 
-def search_response(numbers: Iterable[int]) -> bytes:
-    """`* SEARCH 2 84 882`; the bare word if nothing was found."""
-    return " ".join(["* SEARCH", *map(str, numbers)]).encode("ascii") + b"\r\n"
+def search_response(numbers: Iterable[int], modseq: int = 0) -> bytes:
+    """`* SEARCH 2 84 882`; the bare word if nothing was found (RFC 7162 section 3.1.6)."""
+    words = ["* SEARCH", *map(str, numbers)] + [f"(MODSEQ {modseq})"] * bool(modseq)
+    return " ".join(words).encode("ascii") + b"\r\n"
+
+
+def esearch_response(tag: bytes, uid: bool, items: Iterable[tuple[str, str]]) -> bytes:
+    """`* ESEARCH (TAG "a1") UID COUNT 5 ALL 4:19` (RFC 4731 section 3.1)."""
+    words = ["UID"] * uid + [f"{name} {value}" for name, value in items]
+    return b" ".join([b"* ESEARCH (TAG %b)" % string(tag), *(w.encode() for w in words)]) + b"\r\n"
+
+
+def enabled(names: Iterable[str]) -> bytes:
+    """`* ENABLED CONDSTORE` (RFC 5161 section 3.2)."""
+    return " ".join(["* ENABLED", *names]).encode("ascii") + b"\r\n"
+
+
+def vanished(uids: Iterable[int], earlier: bool = False) -> bytes:
+    """`* VANISHED 41,43:116`, or with (EARLIER); nothing for no UIDs (RFC 7162 section 3.2.10)."""
+    known = format_ranges(uids)
+    return b"* VANISHED %b%b\r\n" % (b"(EARLIER) " if earlier else b"", known) if known else b""
+
+
+def modified(numbers: Iterable[int]) -> str:
+    """The response code of a STORE that left messages alone (RFC 7162 section 3.1.3)."""
+    return f"MODIFIED {format_ranges(numbers).decode('ascii')}"
 
 
 def fetch(seqnum: int, items: Sequence[bytes]) -> bytes:

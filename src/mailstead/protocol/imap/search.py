@@ -69,6 +69,12 @@ class Dated(msgspec.Struct, frozen=True):
     day: date
 
 
+class ChangedSince(msgspec.Struct, frozen=True):
+    """Messages whose mod-sequence is this or greater (RFC 7162 section 3.1.5)."""
+
+    modseq: int
+
+
 class Larger(msgspec.Struct, frozen=True):
     """Messages with more octets."""
 
@@ -125,6 +131,7 @@ Key = (
     | HasFlag
     | HasKeyword
     | IsRecent
+    | ChangedSince
     | Dated
     | Larger
     | Smaller
@@ -258,6 +265,17 @@ def _header(parser: _Parser, word: bytes) -> Key:
     return HeaderHas(field, parser.text())
 
 
+def _modseq(parser: _Parser, word: bytes) -> Key:
+    """One mod-sequence stands for all of a message, so which part is meant is passed over."""
+    if parser.lexer.at(b'"'):
+        parser.lexer.string()
+        parser.lexer.space()
+        if parser.lexer.keyword() not in (b"ALL", b"PRIV", b"SHARED"):
+            raise BadSyntax("Expected all, priv or shared")
+        parser.lexer.space()
+    return ChangedSince(parser.lexer.modseq())
+
+
 def _body(parser: _Parser, word: bytes) -> Key:
     return BodyHas(parser.text())
 
@@ -303,5 +321,6 @@ _WITH_ARGUMENTS: dict[bytes, Callable[[_Parser, bytes], Key]] = {
     b"TO": _named_field,
     b"HEADER": _header,
     b"BODY": _body,
+    b"MODSEQ": _modseq,
     b"TEXT": _text,
 }

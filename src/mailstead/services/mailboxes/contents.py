@@ -18,7 +18,7 @@ from mailstead.model.numbers import MailboxId, ModSeq
 from mailstead.storage.changes import Changes
 from mailstead.storage.messages import FlagsRow, Snapshot
 
-KEPT_LIMIT = 500_000  # messages of mailboxes that nobody has open; some 20 octets each
+KEPT_LIMIT = 500_000  # messages of mailboxes that nobody has open; some 28 octets each
 
 
 class Contents(msgspec.Struct, frozen=True, weakref=True, eq=False):
@@ -29,6 +29,7 @@ class Contents(msgspec.Struct, frozen=True, weakref=True, eq=False):
     uids: "array[int]"
     flags: list[int]
     keywords: list[str]
+    modseqs: "array[int]"
 
     def find(self, uid: int) -> int | None:
         """The index of the message with this UID."""
@@ -47,10 +48,10 @@ class Contents(msgspec.Struct, frozen=True, weakref=True, eq=False):
 
     def with_flags(self, rows: Sequence[FlagsRow], modseq: ModSeq) -> "Contents":
         """The same messages with other flags."""
-        flags, keywords = self.flags.copy(), self.keywords.copy()
+        flags, keywords, modseqs = self.flags.copy(), self.keywords.copy(), self.modseqs[:]
         for row, index in zip(rows, self.locate([row.uid for row in rows]), strict=True):
-            flags[index], keywords[index] = row.flags, row.keywords
-        return Contents(self.mailbox, modseq, self.uids, flags, keywords)
+            flags[index], keywords[index], modseqs[index] = row.flags, row.keywords, row.modseq
+        return Contents(self.mailbox, modseq, self.uids, flags, keywords, modseqs)
 
     def mark_retrieved(self, indices: Iterable[int]) -> None:
         """Remember that the owner has fetched these; it has no modseq and nobody is told."""
@@ -60,28 +61,32 @@ class Contents(msgspec.Struct, frozen=True, weakref=True, eq=False):
 
 def from_snapshot(mailbox: MailboxId, found: Snapshot) -> Contents:
     """The contents as the store gave them."""
-    return Contents(mailbox, found.modseq, found.uids, found.flags, found.keywords)
+    return Contents(mailbox, found.modseq, found.uids, found.flags, found.keywords, found.modseqs)
 
 
 def advance(contents: Contents, changes: Changes) -> Contents:
     """The contents after the changes."""
     uids = array("I", contents.uids)
     flags, keywords = contents.flags.copy(), contents.keywords.copy()
+    modseqs = contents.modseqs[:]
     for row in changes.rows:
         index = bisect_left(uids, row.uid)
         if index < len(uids) and uids[index] == row.uid:
             flags[index], keywords[index] = row.flags, row.keywords
+            modseqs[index] = row.modseq
         else:
             uids.insert(index, row.uid)
             flags.insert(index, row.flags)
             keywords.insert(index, row.keywords)
+            modseqs.insert(index, row.modseq)
     if changes.expunged:
         gone = set(changes.expunged)
         left = [index for index, uid in enumerate(uids) if uid not in gone]
         uids = array("I", [uids[index] for index in left])
         flags = [flags[index] for index in left]
         keywords = [keywords[index] for index in left]
-    return Contents(contents.mailbox, changes.modseq, uids, flags, keywords)
+        modseqs = array("q", [modseqs[index] for index in left])
+    return Contents(contents.mailbox, changes.modseq, uids, flags, keywords, modseqs)
 
 
 class Shelf:

@@ -28,7 +28,7 @@ from mailstead.services.watch import Watch
 from mailstead.storage import blobs, changes, journal, mailboxes, messages
 from mailstead.storage.blobs import PART_SIZE, Budget, Gathering
 from mailstead.storage.changes import Changes
-from mailstead.storage.messages import Copied, FlagsRow, Mode, Ranges
+from mailstead.storage.messages import NO_CONDITION, Copied, FlagsRow, Mode, Ranges
 from mailstead.storage.packfile import DamagedBody
 from mailstead.storage.plan import Append, Appended, Body, JournalRow, Plan, StoredBody
 from mailstead.storage.store import WRITE_LIMIT, Store, Tx
@@ -72,6 +72,7 @@ class Flagged(msgspec.Struct, frozen=True):
     before: ModSeq
     modseq: ModSeq
     rows: list[FlagsRow]
+    failed: list[Uid] = []  # changed before, so left alone
 
 
 class Retriever(msgspec.Struct, frozen=True):
@@ -195,6 +196,10 @@ class Mailboxes:
             self._shelf.keep(known)
         return Update(known, later)
 
+    async def vanished(self, mailbox: MailboxId, modseq: int) -> list[Uid]:
+        """The UIDs that were expunged after that modseq, in order."""
+        return await self._store.read(lambda tx: messages.vanished(tx, mailbox, modseq))
+
     async def page(
         self,
         mailbox: MailboxId,
@@ -233,9 +238,15 @@ class Mailboxes:
     # ------------------------------------------------------------------ changes
 
     async def set_flags(
-        self, mailbox: MailboxId, ranges: Ranges, mode: Mode, flags: int, keywords: str
+        self,
+        mailbox: MailboxId,
+        ranges: Ranges,
+        mode: Mode,
+        flags: int,
+        keywords: str,
+        unchanged_since: int = NO_CONDITION,
     ) -> Flagged:
-        """Change flags of at most WRITE_LIMIT messages."""
+        """Change flags of at most WRITE_LIMIT messages, but of none changed after that modseq."""
 
         def work(tx: Tx) -> Flagged:
             found = mailboxes.find_by_id(tx, mailbox)
@@ -243,8 +254,12 @@ class Mailboxes:
                 raise Refusal("the mailbox is gone", "NONEXISTENT")
             if keywords and mode != "remove":
                 _check_keywords(tx, mailbox, keywords)
-            rows = messages.set_flags(tx, mailbox, ranges, mode, flags, keywords)
-            return Flagged(found.modseq, rows[0].modseq if rows else found.modseq, rows)
+            failed: list[Uid] = []
+            if unchanged_since != NO_CONDITION:
+                failed = messages.changed_after(tx, mailbox, ranges, unchanged_since)
+            rows = messages.set_flags(tx, mailbox, ranges, mode, flags, keywords, unchanged_since)
+            modseq = rows[0].modseq if rows else found.modseq
+            return Flagged(found.modseq, modseq, rows, failed)
 
         flagged = await self._store.write(work)
         if flagged.rows:

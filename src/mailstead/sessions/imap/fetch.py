@@ -16,9 +16,10 @@ from mailstead.services.mailboxes.reading import Page
 from mailstead.services.mailboxes.service import Retriever
 from mailstead.sessions.imap.items import Format, Piece, Rows, compile_items, printable
 from mailstead.sessions.imap.sections import Extent
+from mailstead.sessions.imap.select import tell_vanished
 from mailstead.sessions.imap.state import Session, log
-from mailstead.sessions.imap.store import change_flags, tell_flags
-from mailstead.sessions.imap.sync import cut, to_spans
+from mailstead.sessions.imap.store import Change, change_flags, tell_flags
+from mailstead.sessions.imap.sync import Senseless, cut, to_spans
 from mailstead.storage.blobs import PART_SIZE
 
 ROWS_LIMIT = 500  # messages of a page of columns
@@ -31,7 +32,11 @@ _HEADER_ONLY = (Text.HEADER, Text.HEADER_FIELDS, Text.HEADER_FIELDS_NOT, Text.MI
 
 async def fetch(session: Session, command: commands.Fetch) -> None:
     """Send what was asked for; then set \\Seen where text was read."""
+    if Attribute.MODSEQ in command.items:
+        session.enable_condstore()
     spans = session.selected.select(command.numset, command.uid)
+    if command.changed_since is not None:
+        spans = await _changed(session, command, spans, command.changed_since)
     format_ = compile_items(command.items)
     wanted = sum(stop - start for start, stop in spans)
     found, damaged = spans, False
@@ -48,6 +53,23 @@ async def fetch(session: Session, command: commands.Fetch) -> None:
         session.refuse(command.tag, "Some of the messages are gone", "EXPUNGEISSUED")
         return
     await session.finish(command.tag, "FETCH completed", "", command.uid, command.uid)
+
+
+async def _changed(
+    session: Session, command: commands.Fetch, spans: list[tuple[int, int]], since: int
+) -> list[tuple[int, int]]:
+    """Those of the messages that changed later, after telling what is gone, if that is asked for.
+
+    RFC 7162 sections 3.1.4.1 and 3.2.6.
+    """
+    view = session.selected
+    if command.vanished:
+        if not session.qresync:
+            raise Senseless("VANISHED needs ENABLE QRESYNC")
+        last = view.contents.uids[-1] if view.contents.uids else 0
+        await tell_vanished(session, view, since, command.numset.resolve(last))
+    modseqs = view.contents.modseqs
+    return to_spans([i for span in spans for i in range(*span) if modseqs[i] > since])
 
 
 async def _from_memory(session: Session, format_: Format, spans: Sequence[tuple[int, int]]) -> None:
@@ -152,7 +174,7 @@ async def _note(
 
 async def _mark_seen(session: Session, unseen: Sequence[int], uid: bool) -> None:
     try:
-        changed, _ = await change_flags(session, to_spans(unseen), "add", SEEN, "")
+        changed, _, _ = await change_flags(session, to_spans(unseen), Change("add", SEEN))
     except TemporaryFailure as failure:  # on a full disk mail can still be read
         log.warning("what %s reads stays unseen: %s", session.stream.peer, failure.reason)
         return

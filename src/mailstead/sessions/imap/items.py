@@ -129,6 +129,10 @@ def _uids(rows: Rows) -> Values:
     return [pick(rows.contents.uids, rows.indices)]
 
 
+def _modseqs(rows: Rows) -> Values:
+    return [pick(rows.contents.modseqs, rows.indices)]
+
+
 def _dates(rows: Rows) -> Values:
     return [[_format_date(micros // 1_000_000) for micros in rows["internal_date"]]]
 
@@ -140,6 +144,7 @@ def _bodies(rows: Rows) -> Values:
 _COLUMNS: dict[Attribute, Column] = {
     Attribute.FLAGS: Column(b"FLAGS (%b)", _flags),
     Attribute.UID: Column(b"UID %d", _uids),
+    Attribute.MODSEQ: Column(b"MODSEQ (%d)", _modseqs),
     Attribute.INTERNALDATE: Column(b"INTERNALDATE %b", _dates, ("internal_date",)),
     Attribute.RFC822_SIZE: Column(b"RFC822.SIZE %d", lambda rows: [rows["size"]], ("size",)),
     Attribute.ENVELOPE: Column(b"ENVELOPE %b", lambda rows: [rows["envelope"]], ("envelope",)),

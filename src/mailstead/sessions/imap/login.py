@@ -33,6 +33,11 @@ _INSIDE = (
     "LIST-EXTENDED",
     "LIST-STATUS",
     "STATUS=SIZE",
+    "ENABLE",
+    "CONDSTORE",
+    "QRESYNC",
+    "ESEARCH",
+    "SEARCHRES",
 )
 
 
@@ -46,6 +51,16 @@ def capabilities(session: Session) -> list[str]:
     if _may_log_in(session):
         return [*names, *(f"AUTH={mechanism}" for mechanism in session.mechanisms)]
     return [*names, "LOGINDISABLED"]
+
+
+async def enable(session: Session, command: commands.Enable) -> None:
+    """RFC 5161 section 3.1; what we do not know is passed over."""
+    names = [name for name in command.names if name in ("CONDSTORE", "QRESYNC")]
+    if names:
+        session.enable_condstore()
+    session.qresync = session.qresync or "QRESYNC" in names
+    session.write(responses.enabled(dict.fromkeys(names)))
+    session.write(responses.ok(command.tag, "ENABLE completed"))
 
 
 async def greet(session: Session) -> None:

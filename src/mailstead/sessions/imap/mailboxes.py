@@ -60,7 +60,10 @@ async def _status(session: Session, mailbox: Mailbox, items: tuple[StatusItem, .
         StatusItem.UIDVALIDITY: mailbox.uidvalidity,
         StatusItem.UNSEEN: mailbox.unseen,
         StatusItem.SIZE: mailbox.size,
+        StatusItem.HIGHESTMODSEQ: mailbox.modseq,
     }
+    if StatusItem.HIGHESTMODSEQ in items:
+        session.enable_condstore()
     if StatusItem.RECENT in items:
         values[StatusItem.RECENT] = await session.site.mailboxes.count_recent(mailbox)
     return responses.status_response(mailbox.name, [(item.value, values[item]) for item in items])

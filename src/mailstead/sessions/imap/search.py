@@ -4,32 +4,37 @@ Keys that must all hold are parted: those on flags and numbers choose who is loo
 are asked of those only. Text is compared decoded and folded (message.text).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, date, datetime
 
 from mailstead.message.structure import load
 from mailstead.message.text import fold_case, header_text, searchable
 from mailstead.model.numbers import BlobId
 from mailstead.protocol.imap import commands, responses
+from mailstead.protocol.imap.commands import Result
 from mailstead.protocol.imap.match import Need, SearchMessage, bind, matches, needs
+from mailstead.protocol.imap.numset import NumSet, format_ranges
 from mailstead.protocol.imap.search import (
     All,
     And,
     BodyHas,
+    ChangedSince,
     Dated,
     HasFlag,
     HeaderHas,
     Key,
     Larger,
     Not,
+    Numbers,
     Or,
     Relation,
     Smaller,
     TextHas,
 )
+from mailstead.services.mailboxes.contents import Contents
 from mailstead.services.mailboxes.reading import Page
 from mailstead.sessions.imap.state import Session
-from mailstead.sessions.imap.sync import NoSuchMessage, View, to_spans
+from mailstead.sessions.imap.sync import Senseless, View, to_spans
 from mailstead.storage.plan import StoredBody
 from mailstead.storage.store import from_micros, to_micros
 
@@ -48,11 +53,85 @@ _NONE = date(1970, 1, 1)
 async def search(session: Session, command: commands.Search) -> None:
     """The numbers of all messages that the program finds."""
     view = session.selected
+    found = await _find(session, command)
+    if Result.SAVE in (command.results or ()):
+        view.saved = [view.contents.uids[i] for i in _saved(found, command.results or ())]
+    modseqs = _modseqs(view, found) if _says(command.program, _is_modseq) else None
+    if modseqs:
+        session.enable_condstore()
+    _tell(session, command, found, modseqs)
+    # No message may go away while numbers of old are asked about (RFC 7162 section 3.2.10.2).
+    expunges = command.uid and not _says(command.program, _is_seqnums)
+    await session.finish(command.tag, "SEARCH completed", "", expunges, command.uid)
+
+
+def _tell(
+    session: Session, command: commands.Search, found: list[int], modseqs: list[int] | None
+) -> None:
+    """SEARCH, or ESEARCH with what was asked for (RFC 4731 section 3)."""
+    uids = session.selected.contents.uids
+    numbers = [uids[i] for i in found] if command.uid else [i + 1 for i in found]
+    results = command.results
+    if results is None:
+        session.write(responses.search_response(numbers, max(modseqs or [0])))
+        return
+    if results == {Result.SAVE}:  # RFC 5182 section 2.1: then nothing is told
+        return
+    items: list[tuple[str, str]] = []
+    if numbers:
+        items += [("MIN", str(numbers[0]))] * (Result.MIN in results)
+        items += [("MAX", str(numbers[-1]))] * (Result.MAX in results)
+        items += [("ALL", format_ranges(numbers).decode())] * (Result.ALL in results)
+    items += [("COUNT", str(len(numbers)))] * (Result.COUNT in results)
+    if modseqs:  # of the messages that are told of (RFC 4731 section 3.2)
+        told = range(len(modseqs)) if results & {Result.ALL, Result.COUNT} else ()
+        ends = [0] * (Result.MIN in results) + [-1] * (Result.MAX in results)
+        items.append(("MODSEQ", str(max(modseqs[i] for i in [*told, *ends]))))
+    session.write(responses.esearch_response(command.tag, command.uid, items))
+
+
+def _saved(found: list[int], results: Collection[Result]) -> list[int]:
+    """What `$` stands for from now on (RFC 5182 section 2.4)."""
+    if Result.ALL in results or Result.COUNT in results or not {*results} - {Result.SAVE}:
+        return found
+    ends = found[:1] * (Result.MIN in results) + found[-1:] * (Result.MAX in results)
+    return sorted(set(ends))
+
+
+def _says(program: Key, which: Callable[[Key], bool]) -> bool:
+    """Whether there is such a key anywhere in the program."""
+    match program:
+        case Not(key):
+            return _says(key, which)
+        case Or(left, right):
+            return _says(left, which) or _says(right, which)
+        case And(keys):
+            return any(_says(key, which) for key in keys)
+        case _:
+            return which(program)
+
+
+def _is_modseq(key: Key) -> bool:
+    return isinstance(key, ChangedSince)
+
+
+def _is_seqnums(key: Key) -> bool:
+    return isinstance(key, Numbers) and not key.uid and not key.numset.saved
+
+
+def _modseqs(view: View, found: list[int]) -> list[int]:
+    return [view.contents.modseqs[i] for i in found]
+
+
+async def _find(session: Session, command: commands.Search) -> list[int]:
+    """The indices of the messages that the program finds."""
+    view = session.selected
     uids = view.contents.uids
     try:
-        program = bind(_fold(command.program), len(uids), uids[-1] if uids else 0)
+        folded = _fold(command.program, view)
+        program = bind(folded, len(uids), uids[-1] if uids else 0)
     except ValueError as error:
-        raise NoSuchMessage(str(error)) from error
+        raise Senseless(str(error)) from error
     memory, rest = _part(program)
     if _quick_flags(memory) is None and len(uids) > AT_ONCE:
         found = await session.site.world.offload.run(lambda: _find_in_memory(view, memory))
@@ -60,14 +139,14 @@ async def search(session: Session, command: commands.Search) -> None:
         found = _find_in_memory(view, memory)
     if rest is not None and found:
         found = await _find_in_store(session, view, rest, found)
-    numbers = [uids[i] for i in found] if command.uid else [i + 1 for i in found]
-    session.write(responses.search_response(numbers))
-    await session.finish(command.tag, "SEARCH completed", "", command.uid, command.uid)
+    return found
 
 
-def _fold(key: Key) -> Key:
-    """Texts in the form that message.text gives them."""
+def _fold(key: Key, view: View) -> Key:
+    """Texts in the form that message.text gives them, `$` as what it stands for."""
     match key:
+        case Numbers(numset, _) if numset.saved:
+            return Numbers(NumSet(tuple((uid, uid) for uid in view.saved)), uid=True)
         case HeaderHas(field, text):
             return HeaderHas(field, fold_case(text))
         case BodyHas(text):
@@ -75,11 +154,11 @@ def _fold(key: Key) -> Key:
         case TextHas(text):
             return TextHas(fold_case(text))
         case Not(inner):
-            return Not(_fold(inner))
+            return Not(_fold(inner, view))
         case Or(left, right):
-            return Or(_fold(left), _fold(right))
+            return Or(_fold(left, view), _fold(right, view))
         case And(keys):
-            return And(tuple(map(_fold, keys)))
+            return And(tuple(_fold(one, view) for one in keys))
         case _:
             return key
 
@@ -102,12 +181,11 @@ def _find_in_memory(view: View, program: Key) -> list[int]:
         must, must_not = quick
         both = must | must_not
         return [i for i, flags in enumerate(view.contents.flags) if flags & both == must]
-    contents = view.contents
-    rows = zip(contents.uids, contents.flags, contents.keywords, strict=True)
+    contents, recent_from = view.contents, view.recent_from
     return [
         index
-        for index, (uid, flags, keywords) in enumerate(rows)
-        if matches(program, _message(index, uid, flags, keywords, uid >= view.recent_from))
+        for index in range(len(contents.uids))
+        if matches(program, _message(contents, index, recent_from))
     ]
 
 
@@ -136,11 +214,9 @@ def _no_text() -> str:
 
 
 def _message(
+    contents: Contents,
     index: int,
-    uid: int,
-    flags: int,
-    keywords: str,
-    recent: bool,
+    recent_from: int,
     size: int = 0,
     received: date = _NONE,
     sent: date | None = None,
@@ -148,8 +224,20 @@ def _message(
     header: Callable[[], str] = _no_text,
     body: Callable[[], str] = _no_text,
 ) -> SearchMessage:
+    uid = contents.uids[index]
     return SearchMessage(
-        index + 1, uid, flags, keywords, recent, size, received, sent, fields, header, body
+        index + 1,
+        uid,
+        contents.flags[index],
+        contents.keywords[index],
+        uid >= recent_from,
+        contents.modseqs[index],
+        size,
+        received,
+        sent,
+        fields,
+        header,
+        body,
     )
 
 
@@ -192,13 +280,10 @@ class _Scan:
         return [indices[row] for row in rows]
 
     def _passes(self, page: Page, row: int, index: int) -> bool:
-        uid = page.uids[row]
         message = _message(
+            self.contents,
             index,
-            uid,
-            self.contents.flags[index],
-            self.contents.keywords[index],
-            uid >= self.recent_from,
+            self.recent_from,
             *_column_values(page, row),
             *_texts(page, row),
         )

@@ -25,7 +25,7 @@ from mailstead.sessions.imap import (
     store,
 )
 from mailstead.sessions.imap.state import Door, Session, Site, State
-from mailstead.sessions.imap.sync import NoSuchMessage
+from mailstead.sessions.imap.sync import Senseless
 
 LOGIN_TIMEOUT = timedelta(minutes=3)  # to send the next command, before log-in
 STRANGER_LIMIT = timedelta(minutes=10)  # in all, before log-in
@@ -173,8 +173,9 @@ async def _attempt(session: Session, tag: bytes, handler: Handler, event: Any) -
     except TemporaryFailure as failure:
         log.warning("put off a command of %s: %s", session.stream.peer, failure.reason)
         session.refuse(tag, "Not now; try again later", "UNAVAILABLE")
-    except NoSuchMessage as error:
-        _complain(session, tag, str(error).capitalize())
+    except Senseless as error:
+        said = str(error)
+        _complain(session, tag, said[:1].upper() + said[1:])
 
 
 def _complain(session: Session, tag: bytes, text: str, code: str = "") -> None:
@@ -215,6 +216,7 @@ _STRANGER: dict[type, Handler] = {
 }
 _AUTHENTICATED: dict[type, Handler] = {
     commands.Namespace: login.namespace,
+    commands.Enable: login.enable,
     commands.Select: select.select,
     commands.Examine: select.select,
     commands.Create: mailboxes.create,

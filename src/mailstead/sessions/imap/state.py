@@ -24,7 +24,7 @@ from mailstead.services.authenticating import Authentication
 from mailstead.services.doorkeeper import Doorkeeper, Guest
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.watch import Watch
-from mailstead.sessions.imap.sync import View, describe
+from mailstead.sessions.imap.sync import Manner, View, describe
 from mailstead.sessions.pump import Output, Pace, Reader
 from mailstead.storage.blobs import Gathering
 
@@ -93,6 +93,7 @@ class Session:
         self.incoming: Incoming | None = None
         self.idle_since: float | None = None
         self.client = ""  # what ID said
+        self.condstore = self.qresync = False  # what the client has enabled (RFC 7162)
         self.errors = self.failed_logins = 0
         self.closing = False
         self._chores = chores
@@ -161,7 +162,18 @@ class Session:
         elif update.changes.expunged and not expunges:
             view.dirty = True  # all of it later: sequence numbers must not shift now
         else:
-            self.write(describe(view, update, uid))
+            self.write(describe(view, update, self.manner(uid)))
+
+    def manner(self, uid: bool) -> Manner:
+        """How changes are told; `uid`: the command was one with UIDs (RFC 7162 section 3.2.4)."""
+        return Manner(uid or self.condstore, self.condstore, self.qresync)
+
+    def enable_condstore(self) -> None:
+        """The client knows mod-sequences; what it first has to hear is the mailbox's (3.1)."""
+        if not self.condstore:
+            self.condstore = True
+            if self.view is not None:
+                self.write(responses.ok(responses.UNTAGGED, "Highest", highest(self.view)))
 
     def enter(self, view: View) -> None:
         """Select the mailbox."""
@@ -212,6 +224,11 @@ class Session:
             self._chores.create_task(guarded)
         except RuntimeError:  # the house closes, and all sessions with it
             guarded.close()
+
+
+def highest(view: View) -> str:
+    """The response code with the mod-sequence that the client is told up to (RFC 7162 3.1.2.1)."""
+    return f"HIGHESTMODSEQ {view.contents.modseq}"
 
 
 async def _guard(chore: Callable[[], Awaitable[None]]) -> None:

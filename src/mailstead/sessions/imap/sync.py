@@ -8,20 +8,31 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+import msgspec
+
 from mailstead.model.flags import RETRIEVED, SYSTEM_FLAGS, format_flags
 from mailstead.model.mailbox import Mailbox
 from mailstead.protocol.imap import responses
 from mailstead.protocol.imap.numset import NumSet, select_seqnums, select_uids
 from mailstead.services.mailboxes.contents import Contents
 from mailstead.services.mailboxes.service import Update
-from mailstead.storage.messages import Ranges
+from mailstead.storage.messages import FlagsRow, Ranges
 from mailstead.storage.store import WRITE_LIMIT
 
 _SHOWN = RETRIEVED - 1  # the bits that are flags of IMAP
 
 
-class NoSuchMessage(Exception):
-    """A sequence number that no message has: the command is BAD (RFC 3501 section 9)."""
+class Senseless(Exception):
+    """The command is BAD: a sequence number that no message has (RFC 3501 section 9), or a part of
+    an extension that was not enabled."""
+
+
+class Manner(msgspec.Struct, frozen=True):
+    """How changes are told: with UIDs, with mod-sequences, what is gone by UID (RFC 7162)."""
+
+    uid: bool = False
+    modseq: bool = False
+    vanished: bool = False
 
 
 class View:
@@ -35,6 +46,7 @@ class View:
         "read_only",
         "recent_from",
         "recent_to",
+        "saved",
     )
 
     def __init__(
@@ -45,6 +57,7 @@ class View:
         self.recent_to: int = mailbox.first_recent  # up to here the store knows
         self.keywords = {name.lower(): name for name in keywords}
         self.dirty = False
+        self.saved: Sequence[int] = ()  # UIDs that a search saved as `$` (RFC 5182)
 
     @property
     def recent(self) -> int:
@@ -52,13 +65,16 @@ class View:
         return len(self.contents.uids) - bisect_left(self.contents.uids, self.recent_from)
 
     def select(self, numset: NumSet, uid: bool) -> list[tuple[int, int]]:
-        """Half-open ranges of indices; NoSuchMessage for a sequence number beyond the last."""
+        """Half-open ranges of indices; Senseless for a sequence number beyond the last."""
+        if numset.saved:
+            found = [self.contents.find(one) for one in self.saved]
+            return to_spans([index for index in found if index is not None])
         if uid:
             return select_uids(self.contents.uids, numset)
         try:
             return select_seqnums(len(self.contents.uids), numset)
         except ValueError as error:
-            raise NoSuchMessage(str(error)) from error
+            raise Senseless(str(error)) from error
 
     def ranges(self, spans: Iterable[tuple[int, int]]) -> Ranges:
         """The ranges of UIDs that cover these ranges of indices."""
@@ -97,11 +113,14 @@ def to_spans(indices: Iterable[int]) -> list[tuple[int, int]]:
     return spans
 
 
-def describe(view: View, update: Update, uid: bool) -> bytes:
+def describe(view: View, update: Update, manner: Manner) -> bytes:
     """The responses that bring the client from the view to the newest contents; moves the view."""
     before = view.contents
     gone = [i for one in update.changes.expunged if (i := before.find(one)) is not None]
-    pieces = [responses.expunge(index + 1 - n) for n, index in enumerate(gone)]
+    if manner.vanished:
+        pieces = [responses.vanished(before.uids[index] for index in gone)]
+    else:
+        pieces = [responses.expunge(index + 1 - n) for n, index in enumerate(gone)]
     view.contents = update.contents
     if len(view.contents.uids) > len(before.uids) - len(gone):
         pieces.append(responses.exists(len(view.contents.uids)))
@@ -109,12 +128,20 @@ def describe(view: View, update: Update, uid: bool) -> bytes:
     changed = [
         row
         for row in update.changes.rows
-        if (index := before.find(row.uid)) is not None
-        and ((before.flags[index] ^ row.flags) & _SHOWN or before.keywords[index] != row.keywords)
+        if (index := before.find(row.uid)) is not None and _is_other(before, index, row, manner)
     ]
     pieces.append(new_keywords(view, (row.keywords for row in changed)))
-    pieces.append(flags_responses(view, view.contents.locate([row.uid for row in changed]), uid))
+    indices = view.contents.locate([row.uid for row in changed])
+    pieces.append(flags_responses(view, indices, manner))
     return b"".join(pieces)
+
+
+def _is_other(before: Contents, index: int, row: FlagsRow, manner: Manner) -> bool:
+    """Whether the client sees a difference; a mod-sequence moves even if a flag came and went."""
+    if manner.modseq and before.modseqs[index] != row.modseq:
+        return True
+    flags = (before.flags[index] ^ row.flags) & _SHOWN
+    return bool(flags) or before.keywords[index] != row.keywords
 
 
 def new_keywords(view: View, keywords: Iterable[str]) -> bytes:
@@ -137,15 +164,23 @@ def flag_lists(view: View) -> bytes:
     )
 
 
-def flags_responses(view: View, indices: Sequence[int], uid: bool) -> bytes:
-    """`* 12 FETCH (FLAGS (\\Seen))` for each of the messages."""
-    shown = flags_column(view.contents, indices, view.recent_from)
-    if uid:
-        uids = view.contents.uids
-        rows = zip([i + 1 for i in indices], [uids[i] for i in indices], shown, strict=True)
-        return b"".join([b"* %d FETCH (UID %d FLAGS (%b))\r\n" % row for row in rows])
-    rows_ = zip([i + 1 for i in indices], shown, strict=True)
-    return b"".join([b"* %d FETCH (FLAGS (%b))\r\n" % row for row in rows_])
+def flags_responses(
+    view: View, indices: Sequence[int], manner: Manner, flags: bool = True
+) -> bytes:
+    """`* 12 FETCH (FLAGS (\\Seen))` for each of the messages; perhaps all but the flags."""
+    contents, items = view.contents, []
+    columns: list[Sequence[object]] = [[i + 1 for i in indices]]
+    if manner.uid:
+        items.append(b"UID %d")
+        columns.append(pick(contents.uids, indices))
+    if flags:
+        items.append(b"FLAGS (%b)")
+        columns.append(flags_column(contents, indices, view.recent_from))
+    if manner.modseq:
+        items.append(b"MODSEQ (%d)")
+        columns.append(pick(contents.modseqs, indices))
+    template = b"* %d FETCH (" + b" ".join(items) + b")\r\n"
+    return b"".join([template % row for row in zip(*columns, strict=True)])
 
 
 def flags_column(contents: Contents, indices: Sequence[int], recent_from: int) -> list[bytes]:
