@@ -150,6 +150,7 @@ def our_config(folder: Path, database: str) -> Config:
             submissions=at(2465),
             imap=at(2143),
             imaps=at(2993),
+            pop3=at(2110),
         ),
         routes={"sink.test": f"127.0.0.1:{2599 + OFFSET}"},
         loopback_clear_text=True,

@@ -127,3 +127,12 @@ def test_the_object_store_in_one_url() -> None:
     assert parse_bucket("s3://mail/prod") == Bucket("s3://mail/prod")
     more = "s3://mail?region=eu-central-1&endpoint=https://s3.example.org:9000"
     assert parse_bucket(more) == Bucket("s3://mail", "eu-central-1", "https://s3.example.org:9000")
+
+
+def test_days_after_which_fetched_mail_goes(mailstead: Shell) -> None:
+    assert mailstead("account", "pop3-days", ALICE, "14", "--json").json()["days"] == 14
+    assert "goes to Trash after 14 days" in mailstead("account", "pop3-days", ALICE, "14").out
+    assert mailstead("account", "pop3-days", ALICE, "never", "--json").json()["days"] is None
+    for days in ("0", "-1", "4000", "x"):
+        assert mailstead("account", "pop3-days", ALICE, days).code == 2
+    assert mailstead("account", "pop3-days", "bob@example.org", "1").code == 1

@@ -21,7 +21,7 @@ from mailstead.model.mailbox import INBOX
 from mailstead.server.wiring import House
 from mailstead.services import directory
 from mailstead.services.directory import NewAccount
-from mailstead.storage import accounts, mailboxes
+from mailstead.storage import accounts, mailboxes, maildrops
 from mailstead.storage.accounts import Account
 from mailstead.storage.store import Tx
 
@@ -196,6 +196,26 @@ def _quota(one: ShownAccount) -> str:
 
 
 # ---------------------------------------------------------------------- change
+
+
+@account.command("pop3-days")
+@click.argument("login")
+@click.argument("days")
+@for_operators
+def pop3_days(login: str, days: str, as_json: bool) -> None:
+    """Put mail into Trash DAYS after it was fetched by POP3; "never" keeps it.
+
+    For programs that leave mail on the server and never take it away. What IMAP reads stays.
+    """
+    number = None
+    if days != "never":
+        number = int(days) if days.isascii() and days.isdecimal() and len(days) < 6 else 0
+        if not 0 < number <= maildrops.DAYS_MOST:
+            raise click.UsageError(f'DAYS is a number up to {maildrops.DAYS_MOST}, or "never"')
+    with teaching(NONEXISTENT="mailstead account list"):
+        write(lambda tx: maildrops.set_days(tx, login, number))
+    kept = "stays" if number is None else f"goes to Trash after {number} days"
+    show({"login": login, "days": number}, f"What {login} fetches by POP3 {kept}.", as_json)
 
 
 @account.command()

@@ -39,6 +39,8 @@ PORTS = {
     "submissions": 2465,
     "imap": 2143,
     "imaps": 2993,
+    "pop3": 2110,
+    "pop3s": 2995,
     "operator": 2080,
 }
 _TITLES = {
@@ -47,6 +49,8 @@ _TITLES = {
     "submissions": "submission (TLS)",
     "imap": "IMAP (STARTTLS)",
     "imaps": "IMAP (TLS)",
+    "pop3": "POP3 (STLS)",
+    "pop3s": "POP3 (TLS)",
     "operator": "metrics, health (HTTP)",
 }
 

@@ -25,6 +25,8 @@ from mailstead.services.limits import Network, is_within, parse_networks
 from mailstead.sessions import smtp
 from mailstead.sessions.imap import session as imap_session
 from mailstead.sessions.imap import state as imap
+from mailstead.sessions.pop3 import session as pop3_session
+from mailstead.sessions.pop3 import state as pop3
 
 CONNECTIONS_LIMIT = 20_000  # of one process
 FILES_RESERVE = 500  # descriptors for everything that is no connection
@@ -171,6 +173,14 @@ def _imap(implicit_tls: bool) -> Callable[[House, ssl.SSLContext, Endpoint], Ser
     return listener
 
 
+def _pop3(implicit_tls: bool) -> Callable[[House, ssl.SSLContext, Endpoint], Serve]:
+    def listener(house: House, tls: ssl.SSLContext, endpoint: Endpoint) -> Serve:
+        door = pop3.Door(tls, implicit_tls, clear_text_allowed(house, endpoint))
+        return lambda stream: pop3_session.serve(stream, house.pop3, door)
+
+    return listener
+
+
 def clear_text_allowed(house: House, endpoint: Endpoint) -> bool:
     """Whether a password may come in the clear: only on loopback, and only if that is set."""
     return house.config.loopback_clear_text and _is_loopback(endpoint.address)
@@ -209,6 +219,8 @@ PROTOCOLS: dict[str, Callable[[House, ssl.SSLContext, Endpoint], Serve]] = {
     "lmtp": _smtp(Role.LMTP, implicit_tls=False),
     "imap": _imap(implicit_tls=False),
     "imaps": _imap(implicit_tls=True),
+    "pop3": _pop3(implicit_tls=False),
+    "pop3s": _pop3(implicit_tls=True),
     HTTP: _http,
     "https": _https,
 }

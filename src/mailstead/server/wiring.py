@@ -36,6 +36,7 @@ from mailstead.services.inbound.scoring import Scoring
 from mailstead.services.inbound.site import Site
 from mailstead.services.limits import LOOPBACK, Counters, parse_networks
 from mailstead.services.mailboxes.service import Mailboxes
+from mailstead.services.maildrops import Maildrops
 from mailstead.services.metering import NO_METER, Meter, counting, measuring_commits
 from mailstead.services.outbound.call_ahead import CallAhead
 from mailstead.services.outbound.operators import Operators
@@ -50,6 +51,7 @@ from mailstead.services.telling import Tell, TellingStore
 from mailstead.services.tokens import Tokens
 from mailstead.services.watch import Watch
 from mailstead.sessions.imap.state import Site as ImapSite
+from mailstead.sessions.pop3.state import Site as Pop3Site
 from mailstead.storage import copying
 from mailstead.storage.blobs import Budget
 from mailstead.storage.group_commit import Measure, unmeasured
@@ -79,6 +81,7 @@ class House(msgspec.Struct, frozen=True):
     packing: Packing
     site: Site
     imap: ImapSite
+    pop3: Pop3Site
     office: Office
     packs: Packs
 
@@ -121,6 +124,7 @@ def build(
         meter=meter,
     )
     mailboxes = Mailboxes(told, world, watch, config.folder, budget)
+    drops = Maildrops(told, world, watch, mailboxes)
     return House(
         config=config,
         world=world,
@@ -132,10 +136,11 @@ def build(
         mailboxes=mailboxes,
         outbound=Outbound(told, world, watch, sending(config), _verifying(config), meter),
         operators=Operators(told, world, watch, config.hostname, _catch(config)),
-        housekeeping=Housekeeping(told, world.clock, watch),
+        housekeeping=Housekeeping(told, world.clock, watch, drops),
         packing=Packing(store, world.clock, world.offload, packs),
         site=site,
         imap=_imap_site(site, mailboxes),
+        pop3=_pop3_site(site, mailboxes, drops),
         office=office or OnlyNode(),
         packs=packs,
     )
@@ -149,6 +154,17 @@ def _imap_site(site: Site, mailboxes: Mailboxes) -> ImapSite:
         watch=site.watch,
         accounts=site.accounts,
         mailboxes=mailboxes,
+        doorkeeper=site.doorkeeper,
+    )
+
+
+def _pop3_site(site: Site, mailboxes: Mailboxes, drops: Maildrops) -> Pop3Site:
+    return Pop3Site(
+        hostname=site.hostname,
+        watch=site.watch,
+        accounts=site.accounts,
+        mailboxes=mailboxes,
+        maildrops=drops,
         doorkeeper=site.doorkeeper,
     )
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from mailstead.model.errors import TemporaryFailure
 from mailstead.model.numbers import MailboxId
 from mailstead.model.world import Clock
+from mailstead.services.maildrops import Maildrops
 from mailstead.services.signing import RETIRED_KEPT
 from mailstead.services.watch import Watch
 from mailstead.storage import (
@@ -37,8 +38,8 @@ log = logging.getLogger("mailstead.housekeeping")
 class Housekeeping:
     """The service. `run` it in a TaskGroup; cancel it to end it."""
 
-    def __init__(self, store: Store, clock: Clock, watch: Watch) -> None:
-        self._store, self._clock, self._watch = store, clock, watch
+    def __init__(self, store: Store, clock: Clock, watch: Watch, drops: Maildrops) -> None:
+        self._store, self._clock, self._watch, self._drops = store, clock, watch, drops
 
     async def run(self) -> None:
         """A round now, then one an hour."""
@@ -63,6 +64,7 @@ class Housekeeping:
         await self._repeat(lambda tx: sources.expire(tx, WRITE_LIMIT))
         await self._store.write(lambda tx: dkim.forget_retired(tx, tx.now - RETIRED_KEPT))
         await self._repeat(lambda tx: messages.clear_left_behind(tx, WRITE_LIMIT))
+        await self._drops.tidy()
         await self._empty_trash()
 
     async def _empty_trash(self) -> None:

@@ -94,6 +94,7 @@ COLUMNS = {
     "size": "placement.size",
     "email": "email",
     "modseq": "modseq",
+    "flags": "flags",
     "envelope": "envelope",
     "bodystructure": "bodystructure",
     "structure": "structure",
@@ -103,7 +104,7 @@ COLUMNS = {
     "sent": "sent",
     "part": "blob.data",  # the first part of the body; the whole of it up to PART_SIZE
 }
-_OF_PLACEMENT = {"uid", "internal_date", "size", "email", "modseq"}
+_OF_PLACEMENT = {"uid", "internal_date", "size", "email", "modseq", "flags"}
 
 
 def page(

@@ -33,6 +33,8 @@ from mailstead.services.passwords import store_password
 from mailstead.sessions import smtp
 from mailstead.sessions.imap import session as imap_session
 from mailstead.sessions.imap import state as imap_state
+from mailstead.sessions.pop3 import session as pop3_session
+from mailstead.sessions.pop3 import state as pop3_state
 from mailstead.storage import accounts, blobs, mailboxes, messages
 from mailstead.storage.plan import StoredBody
 from mailstead.storage.sqlite import SqliteStore
@@ -88,9 +90,11 @@ class SimulatedWorld:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for house in self.houses:
-            await house.stop()
-        await self.network.close()
+        try:
+            await self.network.close()  # sessions end first: they may have something to give back
+        finally:
+            for house in self.houses:
+                await house.stop()
 
     async def sleep(
         self, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
@@ -163,6 +167,8 @@ class SimulatedHouse:
         self._listen(24, smtp.Door(Role.LMTP))
         door = imap_state.Door(clear_text_login=True)
         self._open(143, lambda stream: imap_session.serve(stream, self.house.imap, door))
+        drop = pop3_state.Door(clear_text_login=True)
+        self._open(110, lambda stream: pop3_session.serve(stream, self.house.pop3, drop))
 
     def _open_store(self) -> Store:
         """The configured one; an SQLite one may lie on a disk of the test's making."""
@@ -180,7 +186,7 @@ class SimulatedHouse:
 
     async def stop(self) -> None:
         """Close the ports and the store."""
-        for port in (24, 25, 143, 587):
+        for port in (24, 25, 110, 143, 587):
             self.world.network.unlisten(self.address, port)
         self.sending.cancel()
         await asyncio.gather(self.sending, return_exceptions=True)

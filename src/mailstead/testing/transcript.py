@@ -2,7 +2,7 @@
 
     given: accounts alice, bob          (there is always alice@example.org)
     given: C1 is a stranger             (the greeting is still to come; TLS is not offered)
-    given: C1 is on port 25             (or 587, 24 for LMTP: the greeting is still to come)
+    given: C1 is on port 25             (or 587, 110, 24 for LMTP: the greeting is still to come)
     given: C1 is alice                  (connected and logged in, nothing left to read)
     given: C1 is alice with INBOX selected
     deliver: alice "Hello" (\\Seen)      (a message of fixed octets, or of the lines with | below)

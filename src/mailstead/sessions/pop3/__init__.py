@@ -1,0 +1,1 @@
+"""One connection of a POP3 client: the dialogue, the log-in, the messages."""
