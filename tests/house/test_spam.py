@@ -4,10 +4,12 @@ import pytest
 
 from mailstead.message import header as fields
 from mailstead.model.entries import Refused, Scored
+from mailstead.model.mailbox import Mailbox
 from mailstead.model.reply import Reply
 from mailstead.services.explain import explain
-from mailstead.storage import accounts, filter_lists, journal, queue, thresholds
+from mailstead.storage import accounts, filter_lists, journal, queue, spam_corpus, thresholds
 from mailstead.storage.filter_lists import ALLOW, BLOCK, Entry
+from mailstead.storage.messages import Mode
 from mailstead.storage.queue import Filter
 from mailstead.storage.spam_corpus import EVERYBODY
 from mailstead.storage.store import Tx
@@ -234,3 +236,123 @@ async def test_a_big_message(world: SimulatedWorld) -> None:
     house = await world.house("example.org", ["alice"])
     assert (await receive(house, CLEAN[0], "word after word\r\n" * 60_000)).ok
     assert told(house)[-1].action == "inbox"
+
+
+# ---------------------------------------------------------------------- what people teach
+
+HAM = [
+    ("Minutes of Tuesday", "Attached are the minutes, please check the third paragraph.\r\n"),
+    ("Patch for the parser", "The second hunk does not apply, can you rebase it?\r\n"),
+    ("Lunch on Friday", "Shall we meet at noon in the usual place?\r\n"),
+    ("Build is broken", "The parser tests fail since the last patch, please check.\r\n"),
+]
+SPAM = [
+    ("You have WON", "Claim your prize now, limited offer, http://win.example/claim\r\n"),
+    ("Cheap pills", "Lowest prices guaranteed, order now, http://pills.example/order\r\n"),
+    ("Lose weight", "Limited offer, order today, guaranteed http://pills.example/\r\n"),
+    ("Your prize", "Claim your money, guaranteed, http://win.example/x\r\n"),
+]
+
+
+async def train(house: SimulatedHouse, times: int = 15) -> None:
+    """What an operator has sorted."""
+    for messages, spam in ((HAM, False), (SPAM, True)):
+        whole = [compose_elsewhere(BOB, [ALICE], *one) for one in messages]
+        organisation = await house.house.store.read(accounts.first_organisation)
+        assert organisation is not None
+        await house.house.training.train(organisation, EVERYBODY, whole * times, spam)
+
+
+async def move(house: SimulatedHouse, source: str, target: str) -> None:
+    """Alice moves all that is there."""
+
+    async def mailbox(name: str) -> Mailbox:
+        return await house.house.mailboxes.get(account.id, name)
+
+    account = await house.house.store.read(lambda tx: accounts.get_account(tx, ALICE))
+    before, after = await mailbox(source), await mailbox(target)
+    await house.house.mailboxes.move(before.id, [(1, 1000)], after.id)
+
+
+async def learnt(house: SimulatedHouse) -> dict[int, tuple[int, int]]:
+    """Messages that each corpus has learnt: ham, spam; the organisation's is 0."""
+    await house.house.training.learn()
+    corpora = await house.house.store.read(spam_corpus.list_all)
+    return {one.account: (one.totals.ham, one.totals.spam) for _, one in corpora}
+
+
+async def test_what_was_learnt_decides(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    await train(house)
+    await receive(house, "Lunch on Monday", "At noon in the usual place?\r\n")
+    await receive(house, "Your prize", "Claim it, limited offer, http://win.example/z\r\n")
+    assert await subjects(house) == ["Lunch on Monday"]
+    assert await subjects(house, ALICE, "Junk") == ["Your prize"]
+    learnt_parts = [[one for one in entry.parts if one.rule == "learnt"] for entry in told(house)]
+    assert [parts[0].weight > 0 for parts in learnt_parts] == [False, True]
+
+
+async def test_moving_one_back_lands_the_next_one_right(world: SimulatedWorld) -> None:
+    """T13: a filter that was wrong once is right the second time."""
+    world.zone["TXT", "example.net"] = f"v=spf1 ip4:{HOST} -all"
+    world.zone["TXT", "_dmarc.example.net"] = "v=DMARC1; p=none"
+    house = await world.house("example.org", ["alice"])
+    await train(house, 5)
+    herbs = "Limited offer of our garden: order now at http://herbs.example/\r\n"
+    news = ("Herbs of our garden!!", herbs)
+    await receive(house, *news)
+    assert await subjects(house, ALICE, "Junk") == [news[0]]
+    await move(house, "Junk", "INBOX")
+    await learnt(house)
+    await receive(house, news[0], "Limited offer of our garden: order now the new sorts\r\n")
+    assert await subjects(house) == [news[0]] * 2
+    assert told(house)[1].total < told(house)[0].total - 3
+
+
+async def test_what_people_move_is_learnt_and_taken_back(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    account = await house.house.store.read(lambda tx: accounts.get_account(tx, ALICE))
+    await receive(house, *CLEAN)
+    assert await learnt(house) == {}
+    await move(house, "INBOX", "Junk")
+    assert await learnt(house) == {0: (0, 1), account.id: (0, 1)}
+    await move(house, "Junk", "INBOX")
+    assert await learnt(house) == {0: (1, 0), account.id: (1, 0)}
+    await move(house, "INBOX", "Archive")
+    assert await learnt(house) == {0: (1, 0), account.id: (1, 0)}
+    left = await house.house.store.read(
+        lambda tx: tx.value("SELECT count(*) FROM spam_token WHERE spam > 0")
+    )
+    assert left == 0
+
+
+async def test_the_filter_does_not_learn_from_itself(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    await receive(house, *OFFER)
+    assert await subjects(house, ALICE, "Junk") == [OFFER[0]]
+    assert await learnt(house) == {}
+    await move(house, "Junk", "Trash")
+    assert await learnt(house) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([("add", "$Junk")], (0, 1)),
+        ([("add", "$NotJunk")], (1, 0)),
+        ([("add", "$Junk"), ("remove", "$Junk")], (1, 0)),
+        ([("add", "$Junk"), ("add", "$NotJunk")], (1, 0)),
+        ([("replace", "$junk")], (0, 1)),
+        ([("add", "Work")], None),
+    ],
+)
+async def test_keywords_are_lessons(
+    world: SimulatedWorld, changes: list[tuple[Mode, str]], expected: tuple[int, int] | None
+) -> None:
+    house = await world.house("example.org", ["alice"])
+    await receive(house, *CLEAN)
+    account = await house.house.store.read(lambda tx: accounts.get_account(tx, ALICE))
+    mailbox = await house.house.mailboxes.get(account.id, "INBOX")
+    for mode, keyword in changes:
+        await house.house.mailboxes.set_flags(mailbox.id, [(1, 9)], mode, 0, keyword)
+    assert (await learnt(house)).get(0) == expected

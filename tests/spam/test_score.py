@@ -91,8 +91,9 @@ def test_rules(features, tokens, expected, rules):
 )
 def test_words_fade(totals, left, rules):
     ours = compile_rules((WORDS, PLAIN), rules.names)
-    faded = fade([Part("words", 1.0), Part("plain", 1.0)], ours, totals)
-    assert [round(part.weight, 2) for part in faded] == [left, 1.0]
+    parts = [Part("words", 1.0), Part("plain", 1.0), Part("no.rule.of.ours", 1.0)]
+    faded = fade(parts, ours, totals)
+    assert [round(part.weight, 2) for part in faded] == [left, 1.0, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,18 @@ ALICE, BOB = AccountId(7), AccountId(8)
 TOKENS = list(range(1 << 60, (1 << 60) + 300))
 
 
+def learn(
+    tx: Tx,
+    account: AccountId,
+    tokens: list[int],
+    spam: bool,
+    messages: int = 1,
+    organisation: OrganisationId = OURS,
+) -> None:
+    times = dict.fromkeys(tokens, messages)
+    spam_corpus.count(tx, organisation, account, times, messages, spam)
+
+
 def on_store(open_store: Callable[[], Store], work: Callable[[Tx], T]) -> T:
     async def story() -> T:
         store = open_store()
@@ -36,10 +48,10 @@ def on_store(open_store: Callable[[], Store], work: Callable[[Tx], T]) -> T:
 
 def test_counts(open_store: Callable[[], Store]) -> None:
     def work(tx: Tx) -> tuple[object, ...]:
-        spam_corpus.count(tx, OURS, EVERYBODY, TOKENS, 1, 0)
-        spam_corpus.count(tx, OURS, EVERYBODY, TOKENS[:2], 0, 1)
-        spam_corpus.count(tx, OURS, ALICE, TOKENS[:1], 0, 1)
-        spam_corpus.count(tx, THEIRS, EVERYBODY, TOKENS, 5, 0)
+        learn(tx, EVERYBODY, TOKENS, spam=False)
+        learn(tx, EVERYBODY, TOKENS[:2], spam=True)
+        learn(tx, ALICE, TOKENS[:1], spam=True)
+        learn(tx, EVERYBODY, TOKENS, spam=False, messages=5, organisation=THEIRS)
         few = spam_corpus.counts(tx, OURS, EVERYBODY, [*TOKENS[:3], 4])
         all_ = spam_corpus.counts(tx, OURS, EVERYBODY, [*TOKENS, 4])
         return few, len(all_), spam_corpus.corpora(tx, OURS, [ALICE, BOB])
@@ -55,9 +67,9 @@ def test_counts(open_store: Callable[[], Store]) -> None:
 
 def test_counts_are_taken_back(open_store: Callable[[], Store]) -> None:
     def work(tx: Tx) -> tuple[object, ...]:
-        spam_corpus.count(tx, OURS, EVERYBODY, TOKENS, 1, 0)
-        spam_corpus.count(tx, OURS, EVERYBODY, TOKENS[:5], 0, 1)
-        spam_corpus.count(tx, OURS, EVERYBODY, TOKENS, -1, 0)
+        learn(tx, EVERYBODY, TOKENS, spam=False)
+        learn(tx, EVERYBODY, TOKENS[:5], spam=True)
+        learn(tx, EVERYBODY, TOKENS, spam=False, messages=-1)
         left = spam_corpus.counts(tx, OURS, EVERYBODY, TOKENS)
         return left, spam_corpus.corpora(tx, OURS, [])[EVERYBODY]
 
@@ -68,7 +80,7 @@ def test_counts_are_taken_back(open_store: Callable[[], Store]) -> None:
 
 def test_forgetting(open_store: Callable[[], Store]) -> None:
     def work(tx: Tx) -> tuple[object, ...]:
-        spam_corpus.count(tx, OURS, EVERYBODY, TOKENS, 1, 0)
+        learn(tx, EVERYBODY, TOKENS, spam=False)
         gone = [spam_corpus.forget(tx, OURS, EVERYBODY, 200) for _ in range(2)]
         return gone, [(one.account, one.totals) for _, one in spam_corpus.list_all(tx)]
 
@@ -94,22 +106,6 @@ def test_lessons_wait_in_their_order(open_store: Callable[[], Store]) -> None:
         return first.email, second.email, spam_lessons.done(tx, first), spam_lessons.done(tx, first)
 
     assert on_store(open_store, work) == (4, 3, True, False)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        ("", "$Junk", True),
-        ("$Junk", "$Junk Work", None),
-        ("$junk", "", False),
-        ("$Junk", "$NotJunk", False),
-        ("", "$notjunk", False),
-        ("$NotJunk", "$Junk", True),
-        ("", "Work", None),
-    ],
-)
-def test_what_keywords_say(before: str, after: str, expected: bool | None) -> None:
-    assert spam_lessons._said(before, after) is expected
 
 
 def test_senders(open_store: Callable[[], Store]) -> None:

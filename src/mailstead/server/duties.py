@@ -1,5 +1,5 @@
 """Duties that one worker of a machine has at a time: the queue, certificates; and those that one
-machine has of all that share a store: housekeeping, packing.
+machine has of all that share a store: housekeeping, packing, learning.
 
 Whoever gets the lock does them; the others wait for it, and go on where a dead one left off: the
 kernel frees the lock of a process that is gone, and leases in the queue end by themselves.
@@ -47,6 +47,7 @@ class Duties:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._house.housekeeping.run())
             group.create_task(self._house.packing.run())
+            group.create_task(self._house.training.run())
 
     async def _open(self) -> int:
         """The lock's file: who cannot have it serves clients all the same."""

@@ -49,6 +49,7 @@ from mailstead.services.return_path import ReturnPaths
 from mailstead.services.signing import Signing
 from mailstead.services.telling import Tell, TellingStore
 from mailstead.services.tokens import Tokens
+from mailstead.services.training import Training
 from mailstead.services.watch import Watch
 from mailstead.sessions.imap.state import Site as ImapSite
 from mailstead.sessions.pop3.state import Site as Pop3Site
@@ -79,6 +80,7 @@ class House(msgspec.Struct, frozen=True):
     operators: Operators
     housekeeping: Housekeeping
     packing: Packing
+    training: Training
     site: Site
     imap: ImapSite
     pop3: Pop3Site
@@ -138,6 +140,7 @@ def build(
         operators=Operators(told, world, watch, config.hostname, _catch(config)),
         housekeeping=Housekeeping(told, world.clock, watch, drops),
         packing=Packing(store, world.clock, world.offload, packs),
+        training=Training(told, world.clock, config.hostname),
         site=site,
         imap=_imap_site(site, mailboxes),
         pop3=_pop3_site(site, mailboxes, drops),

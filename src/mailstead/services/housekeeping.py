@@ -22,8 +22,10 @@ from mailstead.storage import (
     journal,
     mailboxes,
     messages,
+    sender_memory,
     senders,
     sources,
+    spam_corpus,
     suppression,
     tls_policies,
 )
@@ -62,10 +64,20 @@ class Housekeeping:
         await self._repeat(lambda tx: call_ahead.expire(tx, WRITE_LIMIT))
         await self._repeat(lambda tx: greylist.expire(tx, WRITE_LIMIT))
         await self._repeat(lambda tx: sources.expire(tx, WRITE_LIMIT))
+        await self._repeat(lambda tx: sender_memory.expire(tx, WRITE_LIMIT))
+        await self._prune_corpora()
         await self._store.write(lambda tx: dkim.forget_retired(tx, tx.now - RETIRED_KEPT))
         await self._repeat(lambda tx: messages.clear_left_behind(tx, WRITE_LIMIT))
         await self._drops.tidy()
         await self._empty_trash()
+
+    async def _prune_corpora(self) -> None:
+        for organisation, corpus in await self._store.read(spam_corpus.list_all):
+            await self._repeat(
+                lambda tx, whose=organisation, account=corpus.account: spam_corpus.prune(  # type: ignore[misc]
+                    tx, whose, account, WRITE_LIMIT
+                )
+            )
 
     async def _empty_trash(self) -> None:
         page = await self._expiring(MailboxId(0))

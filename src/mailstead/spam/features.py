@@ -281,10 +281,7 @@ def _of_programs(sight: Sight) -> Found:
             yield "reply-quotes", ""
     if "user-agent" in values:
         yield "user-agent", ""
-    received = values.get("received", [])[:4]
-    if not received:
-        yield "received-missing", ""
-    for value in received:
+    for value in values.get("received", [])[:4]:
         clause = value.partition(b" by ")[0]
         if b"may be forged" in clause:
             yield "received-forged", decode(clause)

@@ -47,6 +47,7 @@ class Rules(msgspec.Struct, frozen=True):
     rules: dict[str, Rule]
     by_feature: dict[str, tuple[Rule, ...]]
     phrases: dict[int, tuple[str, Rule]]
+    fading: frozenset[str]  # those that learning makes needless
     names: Names
 
 
@@ -72,7 +73,8 @@ def compile_rules(rules: tuple[Rule, ...], names: Names) -> Rules:
             by_feature[one.when[0]] = (*by_feature.get(one.when[0], ()), one)
         for phrase in one.phrases:
             phrases |= dict.fromkeys(_tokens_of(phrase), (phrase, one))
-    return Rules({one.name: one for one in rules}, by_feature, phrases, names)
+    fading = frozenset(one.name for one in rules if one.fades)
+    return Rules({one.name: one for one in rules}, by_feature, phrases, fading, names)
 
 
 def _check(rule: Rule) -> None:

@@ -75,9 +75,9 @@ def fade(parts: Sequence[Part], rules: Rules, totals: Totals) -> list[Part]:
     learnt = min(1.0, max(0, min(totals.ham, totals.spam)) / LEARNT_ALL)
     if not learnt:
         return list(parts)
-    left = 1.0 - learnt * (1.0 - FADED)
+    left, fading = 1.0 - learnt * (1.0 - FADED), rules.fading
     return [
-        Part(one.rule, one.weight * left, one.detail) if rules.rules[one.rule].fades else one
+        Part(one.rule, one.weight * left, one.detail) if one.rule in fading else one
         for one in parts
     ]
 

@@ -46,7 +46,10 @@ def find(
         organisation=organisation,
         **values,
     )
-    return {Sender(kind, sender): Remembered(ham, spam) for kind, sender, ham, spam in rows}
+    return {
+        Sender(kind, sender): Remembered(max(ham, 0), max(spam, 0))
+        for kind, sender, ham, spam in rows
+    }
 
 
 def remember(tx: Tx, changes: Iterable[Change]) -> None:

@@ -5,7 +5,7 @@ organisation. `generation` changes with every lesson, so that whoever remembers 
 whether they still hold. Holds: what a message was learnt as is known, and can be taken back.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -69,23 +69,29 @@ def count(
     tx: Tx,
     organisation: OrganisationId,
     account: AccountId,
-    tokens: Iterable[int],
-    ham: int,
-    spam: int,
+    times: Mapping[int, int],
+    messages: int,
+    spam: bool,
 ) -> None:
-    """Count these tokens of a message in the corpus; less than nothing takes it back.
+    """Count so many messages of one kind, and how many of them have each token.
 
-    One message is one write, of a few thousand rows at most.
+    Less than nothing takes them back. One message is one write, of a few thousand rows at most.
     """
-    key = {"organisation": organisation, "account": account, "ham": ham, "spam": spam}
+    key = {"organisation": organisation, "account": account}
+    ham_counts = 0 if spam else messages
     tx.run(
         "INSERT INTO spam_corpus (organisation, account, ham, spam, generation)"
         " VALUES (:organisation, :account, :ham, :spam, 1)"
         " ON CONFLICT (organisation, account) DO UPDATE SET ham = spam_corpus.ham + excluded.ham,"
         " spam = spam_corpus.spam + excluded.spam, generation = spam_corpus.generation + 1",
         **key,
+        ham=ham_counts,
+        spam=messages - ham_counts,
     )
-    rows = [{**key, "token": token} for token in sorted(tokens)]
+    rows = [
+        {**key, "token": token, "ham": 0 if spam else number, "spam": number if spam else 0}
+        for token, number in sorted(times.items())
+    ]
     tx.many(
         "INSERT INTO spam_token (organisation, account, token, ham, spam)"
         " VALUES (:organisation, :account, :token, :ham, :spam)"
@@ -93,11 +99,11 @@ def count(
         " ham = spam_token.ham + excluded.ham, spam = spam_token.spam + excluded.spam",
         rows,
     )
-    if ham < 0 or spam < 0:
+    if messages < 0:
         tx.many(
             "DELETE FROM spam_token WHERE organisation = :organisation AND account = :account"
             " AND token = :token AND ham <= 0 AND spam <= 0",
-            [{name: row[name] for name in ("organisation", "account", "token")} for row in rows],
+            [{**key, "token": token} for token in sorted(times)],
         )
 
 

@@ -49,50 +49,41 @@ def add(tx: Tx, account: AccountId, emails: Sequence[int], spam: bool) -> None:
     tx.many(_INSERT, rows)
 
 
-def moved(tx: Tx, source: MailboxId, target: MailboxId, emails: Sequence[int]) -> None:
-    """Emails were put into another mailbox: into Junk or out of it says what they are.
+def moved(tx: Tx, source: MailboxId, target: MailboxId, uids: Sequence[int]) -> None:
+    """Messages were put from one mailbox into the other, where they have these UIDs now.
 
-    What is thrown away from Junk is no more welcome than before.
+    Into Junk or out of it says what they are; what is thrown away from Junk is no more welcome
+    than before.
     """
-    if not emails:
+    if not uids:
         return
     uses = dict(tx.each("SELECT id, special_use FROM mailbox WHERE id = :id", {source, target}))
     before, after = uses.get(source), uses.get(target)
-    if before == after or SpecialUse.JUNK not in (before, after):
+    if before == after or SpecialUse.JUNK not in (before, after) or after == SpecialUse.TRASH:
         return
-    if after == SpecialUse.TRASH:
+    _add_placed(tx, target, uids, spam=after == SpecialUse.JUNK)
+
+
+def flagged(tx: Tx, mailbox: MailboxId, uids: Sequence[int], keywords: str, removed: bool) -> None:
+    """Keywords of messages were set or removed: what $Junk and $NotJunk say of them."""
+    junk, not_junk = has_keyword(keywords, JUNK), has_keyword(keywords, NOT_JUNK)
+    if not uids or not (junk or (not_junk and not removed)):
         return
-    account = tx.value("SELECT account FROM mailbox WHERE id = :id", id=target)
-    add(tx, account, emails, spam=after == SpecialUse.JUNK)
+    _add_placed(tx, mailbox, uids, spam=junk and not not_junk and not removed)
 
 
-def flagged(
-    tx: Tx, account: AccountId, mailbox: MailboxId, changed: Sequence[tuple[int, str, str]]
-) -> None:
-    """Keywords of messages (UID) were changed from this to that: $Junk and $NotJunk say it."""
-    wanted = {uid: _said(before, after) for uid, before, after in changed}
-    for spam in (True, False):
-        emails = [
-            tx.value(
-                "SELECT email FROM placement WHERE mailbox = :mailbox AND uid = :uid",
-                mailbox=mailbox,
-                uid=uid,
-            )
-            for uid, said in wanted.items()
-            if said is spam
-        ]
-        add(tx, account, [email for email in emails if email is not None], spam)
-
-
-def _said(before: str, after: str) -> bool | None:
-    """What a change of keywords says: taking $Junk away says as much as adding $NotJunk."""
-    junk = has_keyword(after, JUNK), has_keyword(before, JUNK)
-    not_junk = has_keyword(after, NOT_JUNK), has_keyword(before, NOT_JUNK)
-    if junk[0] and not junk[1]:
-        return True
-    if (not_junk[0] and not not_junk[1]) or (junk[1] and not junk[0]):
-        return False
-    return None
+def _add_placed(tx: Tx, mailbox: MailboxId, uids: Sequence[int], spam: bool) -> None:
+    rows = tx.rows(
+        "SELECT uid, email, account FROM placement JOIN mailbox ON mailbox.id = placement.mailbox"
+        " WHERE mailbox = :mailbox AND uid BETWEEN :first AND :last",
+        mailbox=mailbox,
+        first=min(uids),
+        last=max(uids),
+    )
+    wanted = set(uids)
+    emails = [email for uid, email, _ in rows if uid in wanted]
+    if emails:
+        add(tx, AccountId(rows[0][2]), emails, spam)
 
 
 def take(tx: Tx, limit: int) -> list[Lesson]:

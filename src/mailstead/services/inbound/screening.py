@@ -100,6 +100,15 @@ class Screened(msgspec.Struct, frozen=True):
         return field + without_marks(authres.remove_own(header, self.hostname))
 
 
+class Arrived(msgspec.Struct, frozen=True):
+    """What is known when the message has come to its end; `received` is our own trace field."""
+
+    received: bytes
+    body: Buffer
+    trace: TraceId
+    manners: Manners
+
+
 class Screening:
     """What is known of one message so far; `close` it if it comes to no end."""
 
@@ -116,19 +125,21 @@ class Screening:
         """The message was given up."""
         self._gathering.close()
 
-    async def finish(
-        self, found: Sequence[Found], manners: Manners, body: Buffer, trace: TraceId
-    ) -> Screened:
+    async def finish(self, found: Sequence[Found], arrived: Arrived) -> Screened:
         """The outcome for these recipients, once the body is complete."""
         now, store, scoring = self._site.world.clock.now(), self._site.store, self._site.scoring
-        message = await scoring.read(self._header, body)
+        message = await scoring.read(arrived.received + self._header, arrived.body)
         hosted = await store.look_up(lambda tx: hosts_author(tx, self._header))
         links = subjects_of_domains(hosts_of(message))
-        evidence = await self._gathering.finish(now, manners, links, hosted=hosted)
+        evidence = await self._gathering.finish(now, arrived.manners, links, hosted=hosted)
         wishes = await store.look_up(lambda tx: [wishes_of(tx, one) for one in found])
         scores = await scoring.score(message, evidence, found, now)
         outcomes = [
-            Outcome(one, outcome_of(judge(evidence, wish), evidence, one, scored, trace), scored)
+            Outcome(
+                one,
+                outcome_of(judge(evidence, wish), evidence, one, scored, arrived.trace),
+                scored,
+            )
             for one, wish, scored in zip(found, wishes, scores, strict=True)
         ]
         outcomes = [await self._wait_no_longer(evidence, one) for one in outcomes]

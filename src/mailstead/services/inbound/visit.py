@@ -40,7 +40,7 @@ from mailstead.services.inbound.caller import Caller
 from mailstead.services.inbound.evidence import Client
 from mailstead.services.inbound.manners import Manners
 from mailstead.services.inbound.returned import CameHome
-from mailstead.services.inbound.screening import Screened, Screening
+from mailstead.services.inbound.screening import Arrived, Screened, Screening
 from mailstead.services.inbound.site import Role, Site
 from mailstead.services.inbound.trace import Hop, goes_in_circles, received, with_protocol
 from mailstead.services.leaving import Leaving
@@ -239,8 +239,8 @@ class Visit:
             return None
         helo = self.helo_event.name if self.helo_event else ""
         pipelined = self.caller is not None and self.caller.pipelined
-        manners, octets = Manners(helo, pipelined), body.view()
-        screened = await self.screening.finish(self.recipients, manners, octets, self.trace)
+        arrived = Arrived(self._stamp(), body.view(), self.trace, Manners(helo, pipelined))
+        screened = await self.screening.finish(self.recipients, arrived)
         story += screened.entries
         if screened.proven:
             self.site.doorkeeper.welcome(self.peer.address)

@@ -25,7 +25,7 @@ from mailstead.services.mailboxes.contents import Contents, Shelf, advance, from
 from mailstead.services.mailboxes.reading import Page, work_on_page
 from mailstead.services.tracing import new_trace
 from mailstead.services.watch import Watch
-from mailstead.storage import blobs, changes, journal, mailboxes, messages
+from mailstead.storage import blobs, changes, journal, mailboxes, messages, spam_lessons
 from mailstead.storage.blobs import PART_SIZE, Budget, Gathering
 from mailstead.storage.changes import Changes
 from mailstead.storage.messages import NO_CONDITION, Copied, FlagsRow, Mode, Ranges
@@ -258,6 +258,9 @@ class Mailboxes:
             if unchanged_since != NO_CONDITION:
                 failed = messages.changed_after(tx, mailbox, ranges, unchanged_since)
             rows = messages.set_flags(tx, mailbox, ranges, mode, flags, keywords, unchanged_since)
+            if keywords:
+                changed = [row.uid for row in rows]
+                spam_lessons.flagged(tx, mailbox, changed, keywords, mode == "remove")
             modseq = rows[0].modseq if rows else found.modseq
             return Flagged(found.modseq, modseq, rows, failed)
 
@@ -291,7 +294,9 @@ class Mailboxes:
     async def _copy_some(self, mailbox: MailboxId, ranges: Ranges, target: MailboxId) -> Copied:
         def work(tx: Tx) -> Copied:
             _check_target(tx, target)
-            return messages.copy(tx, mailbox, ranges, target)
+            copied = messages.copy(tx, mailbox, ranges, target)
+            spam_lessons.moved(tx, mailbox, target, copied.copies)
+            return copied
 
         return await self._store.write(work)
 
@@ -311,7 +316,9 @@ class Mailboxes:
 
         def work(tx: Tx) -> Copied:
             _check_target(tx, target)
-            return messages.move(tx, mailbox, ranges, target)
+            moved = messages.move(tx, mailbox, ranges, target)
+            spam_lessons.moved(tx, mailbox, target, moved.copies)
+            return moved
 
         copied = await self._store.write(work)
         if copied.copies:
