@@ -1,5 +1,7 @@
 """To the inbox, to Junk, refused or quarantined by the score; and what people teach the filter."""
 
+from datetime import timedelta
+
 import pytest
 
 from mailstead.message import header as fields
@@ -7,6 +9,7 @@ from mailstead.model.entries import Refused, Scored
 from mailstead.model.mailbox import Mailbox
 from mailstead.model.reply import Reply
 from mailstead.services.explain import explain
+from mailstead.services.replay import Change, replay
 from mailstead.storage import accounts, filter_lists, journal, queue, spam_corpus, thresholds
 from mailstead.storage.filter_lists import ALLOW, BLOCK, Entry
 from mailstead.storage.messages import Mode
@@ -14,6 +17,7 @@ from mailstead.storage.queue import Filter
 from mailstead.storage.spam_corpus import EVERYBODY
 from mailstead.storage.store import Tx
 from mailstead.storage.thresholds import NEVER, Whose
+from mailstead.testing.clock import START
 from mailstead.testing.house import SimulatedHouse, SimulatedWorld, compose_elsewhere
 from mailstead.testing.smtp import SmtpClient
 
@@ -356,3 +360,36 @@ async def test_keywords_are_lessons(
     for mode, keyword in changes:
         await house.house.mailboxes.set_flags(mailbox.id, [(1, 9)], mode, 0, keyword)
     assert (await learnt(house)).get(0) == expected
+
+
+# ---------------------------------------------------------------------- what would change
+
+
+async def test_a_replay_of_what_is_so_moves_nothing(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    await receive(house, *CLEAN)
+    await receive(house, *OFFER)
+    await put(house, "refuse", 6)
+    await receive(house, *OFFER)
+    await world.sleep(seconds=5)
+    found = await replay(house.house.store, START, Change())
+    assert (found.judged, found.moved) == (3, [])
+
+
+async def test_a_replay_says_what_would_move_and_what_people_said(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    await receive(house, *CLEAN)
+    await receive(house, *OFFER)
+    await move(house, "Junk", "INBOX")
+    await learnt(house)
+    total = told(house)[1].total
+    strict = await replay(house.house.store, START, Change(refuse=total))
+    assert [(one.before, one.after, one.people) for one in strict.moved] == [
+        ("junk", "refuse", "ham")
+    ]
+    mild = await replay(house.house.store, START, Change(weights={"words-of-remedies": -20}))
+    assert [(one.before, one.after) for one in mild.moved] == [("junk", "inbox")]
+    weight = next(x.weight for x in told(house)[1].parts if x.rule == "words-of-remedies")
+    assert mild.moved[0].new_total == round(total - weight - 20, 2)
+    later = START + timedelta(days=1)
+    assert (await replay(house.house.store, later, Change(junk=-50))).judged == 0

@@ -17,6 +17,7 @@ from mailstead.cli.printing import for_operators, show
 from mailstead.cli.provider import provider
 from mailstead.cli.returned import bounce, reply
 from mailstead.cli.signed import arc, dkim
+from mailstead.cli.spam import test_
 from mailstead.model.address import parse_address
 from mailstead.server.certificates import context_from_files
 from mailstead.server.config import Config, ConfigError, Smarthost, load
@@ -60,6 +61,7 @@ check.add_command(dmarc)
 check.add_command(dkim)
 check.add_command(arc)
 check.add_command(dnsbl)
+check.add_command(test_, "spam")
 
 
 @check.command("config")

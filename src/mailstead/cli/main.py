@@ -40,6 +40,7 @@ COMMANDS = {
     "pool": "Sources that share the mail, and who sends from them.",
     "incident": "Sites that block us, or do not believe who we are.",
     "suppression": "Addresses that mail does not go to any more.",
+    "spam": "What the filter makes of mail, and how it is taught.",
     "top": "What the server does right now.",
     "message": "What happened to a message, and why.",
     "check": "Look for problems, change nothing.",

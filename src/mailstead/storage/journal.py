@@ -77,6 +77,18 @@ def arrivals(tx: Tx, limit: int) -> list[Story]:
     return [Story(TraceId(trace), tuple(_decode(entries))) for trace, entries in rows]
 
 
+def arrivals_after(tx: Tx, since: datetime, after: int, limit: int) -> list[tuple[int, Story]]:
+    """The next rows of arrivals behind that id and that time, with their ids."""
+    rows = tx.rows(
+        "SELECT id, trace, entries FROM journal WHERE at >= :since AND id > :after"
+        " AND arrival = 1 ORDER BY id LIMIT :limit",
+        since=to_micros(since),
+        after=after,
+        limit=limit,
+    )
+    return [(id_, Story(TraceId(trace), tuple(_decode(entries)))) for id_, trace, entries in rows]
+
+
 def expire(tx: Tx, limit: int = 1000) -> int:
     """Delete rows that are older than their organisation keeps them; how many went."""
     rows = tx.rows(

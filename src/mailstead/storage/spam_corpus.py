@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from mailstead.model.numbers import AccountId, EmailId, OrganisationId
+from mailstead.model.numbers import AccountId, EmailId, OrganisationId, TraceId
 from mailstead.spam.bayes import Totals
 from mailstead.storage.store import Tx, to_micros
 
@@ -189,6 +189,12 @@ def set_learnt(tx: Tx, email: EmailId, account: AccountId, spam: bool) -> None:
         spam=int(spam),
         learnt=to_micros(tx.now),
     )
+
+
+def said_of_messages(tx: Tx) -> dict[TraceId, str]:
+    """What people said of messages that lie here still: "ham" or "spam" by their traces."""
+    rows = tx.rows("SELECT trace, spam FROM spam_learnt JOIN email ON email.id = spam_learnt.email")
+    return {TraceId(trace): "spam" if spam else "ham" for trace, spam in rows}
 
 
 def forget_learnt(tx: Tx, before: int, limit: int) -> int:

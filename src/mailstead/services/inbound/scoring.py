@@ -24,12 +24,13 @@ from mailstead.services.inbound.evidence import Evidence
 from mailstead.services.inbound.memory import Memory, proves_author, senders_of
 from mailstead.services.inbound.policy import Points
 from mailstead.services.inbound.rulebook import shipped_rules
+from mailstead.spam.bayes import Totals
 from mailstead.spam.features import Circumstances, features
 from mailstead.spam.lookalikes import Known, know
 from mailstead.spam.rules import Part, Rules, apply_rules
 from mailstead.spam.score import WROTE_TO, Remembered, Score, add_up, fade, of_learning, of_sender
 from mailstead.spam.sight import Sight, look
-from mailstead.spam.tokens import tokens
+from mailstead.spam.tokens import named_tokens, tokens
 from mailstead.storage import accounts, filter_lists, sender_memory, senders, thresholds
 from mailstead.storage.filter_lists import Entry
 from mailstead.storage.sender_memory import Sender
@@ -57,6 +58,15 @@ class Scored(msgspec.Struct, frozen=True):
     score: Score
     thresholds: Thresholds
     entry: Entry | None = None  # of a list of theirs
+
+
+class Tested(msgspec.Struct, frozen=True):
+    """A message judged by hand: the score, and each token that told, in words."""
+
+    score: Score
+    totals: Totals
+    probability: float
+    clues: tuple[tuple[str, float], ...]
 
 
 class _Standing(msgspec.Struct, frozen=True):
@@ -100,6 +110,29 @@ class Scoring:
             self._one(message, parts, facts, one, standing)
             for one, standing in zip(found, facts.standings, strict=True)
         ]
+
+    async def test(
+        self,
+        header: bytes,
+        body: Buffer,
+        organisation: OrganisationId,
+        account: AccountId,
+        now: datetime,
+    ) -> Tested:
+        """What the message alone says to this account, without who brings it."""
+        message = await self.read(header, body)
+        known = Circumstances(known=await self._own_names(now))
+        parts = apply_rules(
+            self.rules, features(message.sight, known, self.rules.names), message.tokens
+        )
+        seen = await self._store.read(
+            lambda tx: self.corpora.look(tx, organisation, [account], message.tokens)
+        )
+        totals, words = seen[account].totals, named_tokens(message.sight)
+        judgement = self.corpora.judge(seen[account], message.tokens)
+        score = add_up([*fade(parts, self.rules, totals), of_learning(judgement, totals)])
+        clues = tuple((words[clue.token], clue.weight) for clue in judgement.clues)
+        return Tested(score, totals, judgement.probability, clues)
 
     async def judge(self, message: Read, evidence: Evidence, now: datetime) -> list[Part]:
         """What is the same for all recipients."""
