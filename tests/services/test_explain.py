@@ -16,6 +16,7 @@ from mailstead.model.entries import (
     Connected,
     Delivered,
     Departed,
+    Filtered,
     HostTried,
     Incident,
     LoggedIn,
@@ -288,6 +289,33 @@ SENTENCES: list[tuple[AnyEntry, Line]] = [
     (
         CameBack(at=AT, recipient=BOB, form="complaint", by="fbl.example.net", said="abuse"),
         Line(AT, f"{BOB} complained of the message, says fbl.example.net.", ("abuse",)),
+    ),
+    (
+        Filtered(
+            at=AT, filter="clamav", advice="refuse", reason="it is malware: Eicar", malware="Eicar"
+        ),
+        Line(
+            AT,
+            "The filter clamav refuses it.",
+            ("it is malware: Eicar", "malware: Eicar"),
+        ),
+    ),
+    (
+        Filtered(at=AT, filter="mine", advice="nothing", changes=("InsertHeader X-Mine",)),
+        Line(
+            AT,
+            "The filter mine has nothing against the message.",
+            ("it changed: InsertHeader X-Mine",),
+        ),
+    ),
+    (
+        Filtered(at=AT, filter="mine", advice="defer", reason="no answer", failed=True),
+        Line(
+            AT,
+            "The filter mine did not answer, so it was put off.",
+            ("no answer",),
+            "mailstead filter test mine",
+        ),
     ),
     (
         Authenticated(

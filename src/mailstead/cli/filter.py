@@ -1,10 +1,11 @@
 """`mailstead filter`: what looks at mail at the door, and how an operator changes it.
 
-Each part has a file of its own: lists in the DNS, sealers and switches.
+Each part has a file of its own: other programs, lists in the DNS, sealers, switches.
 """
 
 import click
 
+from mailstead.cli.filter_engines import add, code, list_, remove, test
 from mailstead.cli.filter_sealers import sealer
 from mailstead.cli.filter_switches import greylist, seal
 from mailstead.cli.filter_zones import zone
@@ -15,7 +16,5 @@ def filter() -> None:
     """What looks at mail at the door: lists, sealers, greylisting, other programs."""
 
 
-filter.add_command(zone)
-filter.add_command(sealer)
-filter.add_command(seal)
-filter.add_command(greylist)
+for command in (add, list_, remove, test, code, zone, sealer, seal, greylist):
+    filter.add_command(command)

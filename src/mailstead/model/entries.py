@@ -78,6 +78,17 @@ class Scored(Entry, frozen=True, tag="scored"):
     refuse_at: float = 15.0
 
 
+class Filtered(Entry, frozen=True, tag="filtered"):
+    """What another program said of the message, and what it changed."""
+
+    filter: str
+    advice: str  # "nothing", "junk", "quarantine", "defer", "refuse"
+    reason: str = ""
+    malware: str = ""
+    changes: tuple[str, ...] = ()
+    failed: bool = False  # it did not answer
+
+
 class Resolved(Entry, frozen=True, tag="resolved"):
     """Where a recipient leads, and by which rule."""
 
@@ -228,6 +239,7 @@ AnyEntry = (
     | Refused
     | Authenticated
     | Scored
+    | Filtered
     | Resolved
     | Completed
     | Delivered

@@ -53,9 +53,14 @@ async def get(network: Network, address: str, request: Request, context: ssl.SSL
         secured = TlsStream(stream, context, False, request.host)
         await secured.handshake()
         secured.send(_format(request))
-        return await _Reader(secured, request.size_limit).page()
+        return await read_page(secured, request.size_limit)
     finally:
         stream.abort()
+
+
+async def read_page(stream: Stream, size_limit: int) -> Page:
+    """The answer that comes on a stream, with at most so many octets of a body."""
+    return await _Reader(stream, size_limit).page()
 
 
 def _format(request: Request) -> bytes:

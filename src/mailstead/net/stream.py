@@ -186,8 +186,13 @@ class SocketNetwork:
         self._buffer = memoryview(bytearray(READ_BUFFER))
 
     async def connect(self, address: str, port: int, source: str | None = None) -> Stream:
-        """A stream to an IP address; OSError if nobody answers."""
+        """A stream to an IP address, or to a path on this machine; OSError if nobody answers."""
         loop = asyncio.get_running_loop()
+        if address.startswith("/"):
+            _, stream = await loop.create_unix_connection(
+                lambda: SocketStream(self._buffer), address
+            )
+            return stream
         local = (source, 0) if source else None
         _, stream = await loop.create_connection(
             lambda: SocketStream(self._buffer), address, port, local_addr=local

@@ -30,8 +30,10 @@ from mailstead.services.delivery.recipients import Catch
 from mailstead.services.delivery.relaying import Relays
 from mailstead.services.doorkeeper import Doorkeeper
 from mailstead.services.fetching import Fetching
+from mailstead.services.filters.asking import Filters
 from mailstead.services.housekeeping import Housekeeping
 from mailstead.services.inbound.lists import Lists
+from mailstead.services.inbound.own_code import OwnCode
 from mailstead.services.inbound.scoring import Scoring
 from mailstead.services.inbound.site import Site
 from mailstead.services.limits import LOOPBACK, Counters, parse_networks
@@ -122,6 +124,8 @@ def build(
         budget=budget,
         lists=Lists(told, world.clock, meter),
         scoring=Scoring(told, world.offload),
+        filters=Filters(told, world, config.folder, budget, meter),
+        own_code=OwnCode(told, world),
         catch=_catch(config),
         meter=meter,
     )

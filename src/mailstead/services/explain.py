@@ -22,6 +22,7 @@ from mailstead.model.entries import (
     Connected,
     Delivered,
     Departed,
+    Filtered,
     HostTried,
     Incident,
     LoggedIn,
@@ -84,6 +85,8 @@ def explain_entry(entry: AnyEntry) -> Line:
             return _of_mailbox(entry)
         case Queued() | Attempted() | Departed() | Suppressed() | Notified() | Changed():
             return _of_queue(entry)
+        case Filtered():
+            return _filtered(entry)
         case Authenticated():
             return _authenticated(entry)
         case Scored():
@@ -392,6 +395,27 @@ _ACTIONS = {
     "defer": "The message was put off",
     "refuse": "The message was refused",
 }
+
+
+_ADVICE = {
+    "nothing": "has nothing against the message",
+    "junk": "says that it belongs into Junk",
+    "quarantine": "wants it to be kept back",
+    "defer": "wants it later",
+    "refuse": "refuses it",
+}
+
+
+def _filtered(entry: Filtered) -> Line:
+    if entry.failed:
+        after = "so it was put off" if entry.advice == "defer" else "so mail goes on without it"
+        command = f"mailstead filter test {quote(entry.filter)}"
+        text = f"The filter {entry.filter} did not answer, {after}."
+        return Line(entry.at, text, (entry.reason,), command)
+    facts = (entry.reason, f"malware: {entry.malware}" if entry.malware else "")
+    changes = tuple(f"it changed: {change}" for change in entry.changes)
+    text = f"The filter {entry.filter} {_ADVICE.get(entry.advice, entry.advice)}."
+    return Line(entry.at, text, (*filter(None, facts), *changes))
 
 
 def _authenticated(entry: Authenticated) -> Line:

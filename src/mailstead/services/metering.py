@@ -112,6 +112,7 @@ METRICS: dict[str, Metric] = {
     "limit_reached_total": _counter("Times that a limit was reached.", "limit"),
     "lists_usable": _gauge("Lists in the DNS that passed their test, counted by worker."),
     "list_tests_total": _counter("Times that a list came to pass its test, or to fail.", "result"),
+    "filter_answers_total": _counter("Answers of other programs about mail.", "kind", "result"),
     "answer_seconds": _histogram("From the end of the data to the 250.", _COMMIT),
     "commit_seconds": _histogram("Time a transaction takes to be on disk.", _COMMIT),
     "commit_units": _histogram("Units of work in one transaction.", _BATCH),

@@ -344,8 +344,6 @@ class _Batch:
 
     def write(self) -> None:
         """All rows and counters into the database."""
-        if released := self.rows.get("release"):
-            queue.release(self.tx, [row["id"] for row in released])
         for row in self.rows.get("suppress", ()):
             self.tx.run(suppression.FAILED, **row)
         for organisation, step in self.complaints:
@@ -361,6 +359,9 @@ class _Batch:
             self.tx.many(_MAILBOX, [_counters(id_, row) for id_, row in self.mailboxes.items()])
             self.tx.many(_ACCOUNT, [_usage(id_, row) for id_, row in self.accounts.items()])
             self.tx.many(_KEYWORD, self._new_keywords())
+        # Last: a body that left the queue for a mailbox is in use only now.
+        if released := self.rows.get("release"):
+            queue.release(self.tx, [row["id"] for row in released])
 
     def _write_counts(self) -> None:
         """In the order of their keys, as everybody locks them."""

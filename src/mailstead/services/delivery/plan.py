@@ -207,7 +207,7 @@ def _hold(
             account=message.sender,
             body_type=message.body_type,
             smtputf8=message.smtputf8,
-            notify=not quarantined,
+            notify=not quarantined or message.sender is not None,
             envid=message.envid,
             ret=message.ret,
             tls=message.tls,
@@ -220,10 +220,10 @@ def _hold(
 
 
 def _held(found: Found, due: datetime, quarantined: bool) -> QueuedRecipient:
+    if found.elsewhere == (found.address,):
+        return msgspec.structs.replace(queued(found.address, due, found.wish), hold=quarantined)
     if quarantined:
         return QueuedRecipient(str(found.address), LOCAL, QUARANTINE, due, hold=True)
-    if found.elsewhere == (found.address,):
-        return queued(found.address, due, found.wish)
     return QueuedRecipient(str(found.address), LOCAL, LOCAL, due, wish=found.wish)
 
 

@@ -27,6 +27,7 @@ from mailstead.msgauth.dkim.verify import body_hashes, verify
 from mailstead.msgauth.dmarc.check import Identifier, Method, check_authors
 from mailstead.msgauth.dmarc.check import Verdict as DmarcVerdict
 from mailstead.msgauth.dnsbl import Kind, Subject, hash_of
+from mailstead.msgauth.iprev import Iprev
 from mailstead.msgauth.iprev import Verdict as IprevVerdict
 from mailstead.msgauth.spf.check import Verdict as SpfVerdict
 from mailstead.msgauth.spf.check import check_mail_from
@@ -132,6 +133,12 @@ class Gathering:
     def close(self) -> None:
         """Nobody wants to know any more."""
         self._errand.end()
+
+    async def name_of_client(self) -> str:
+        """What the DNS calls the client, if that leads back; else nothing."""
+        end = asyncio.get_running_loop().time() + GATHER_LIMIT.total_seconds()
+        found = (await self._setting.caller.known(end)).iprev
+        return found.name if found is not None and found.result is Iprev.PASS else ""
 
     async def finish(
         self, now: datetime, manners: Manners, more: Iterable[Subject] = (), hosted: bool = False

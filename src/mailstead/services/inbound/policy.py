@@ -15,6 +15,7 @@ from mailstead.model.reply import Reply
 from mailstead.msgauth.dmarc.check import Dmarc
 from mailstead.msgauth.dmarc.record import Policy
 from mailstead.msgauth.spf.record import Spf
+from mailstead.services.filters.letter import Advice, Opinion
 from mailstead.services.inbound.evidence import Evidence
 from mailstead.storage.filter_lists import ALLOW, BLOCK
 from mailstead.storage.thresholds import Thresholds
@@ -120,6 +121,27 @@ def without_the_dns(evidence: Evidence) -> Verdict:
     """The verdict when the DNS has kept silent for too long: what is not known is not held."""
     problem = evidence.dmarc.problem if evidence.dmarc else ""
     return Verdict(Action.JUNK, f"SPF fails, and for a day DMARC could not be told: {problem}")
+
+
+def graver(one: Verdict, other: Verdict) -> Verdict:
+    """The one that costs the message more; the first, if they are alike."""
+    return max(one, other, key=lambda verdict: HARDER.index(verdict.action))
+
+
+def advised(opinion: Opinion | None) -> Verdict:
+    """What another program wants."""
+    if opinion is None or opinion.advice is Advice.NOTHING:
+        return ALL_RIGHT
+    reason = f"{opinion.engine}: {opinion.reason}"
+    return Verdict(Action(_ACTIONS[opinion.advice]), reason, opinion.reply)
+
+
+_ACTIONS = {
+    Advice.JUNK: Action.JUNK,
+    Advice.QUARANTINE: Action.QUARANTINE,
+    Advice.DEFER: Action.DEFER,
+    Advice.REFUSE: Action.REFUSE,
+}
 
 
 def _is_direct(evidence: Evidence) -> bool:

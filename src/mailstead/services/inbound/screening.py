@@ -5,6 +5,7 @@ For mail on port 25; our own people have logged in, and what a program on this m
 body, and asks for the outcome; each recipient has a verdict of its own, the peer gets one reply.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -20,6 +21,8 @@ from mailstead.msgauth import authres
 from mailstead.msgauth.dmarc.check import Dmarc
 from mailstead.services.delivery import recipients
 from mailstead.services.delivery.recipients import Found
+from mailstead.services.filters.asking import Scanned
+from mailstead.services.filters.letter import Letter
 from mailstead.services.inbound import authentication, waiting
 from mailstead.services.inbound.caller import Caller
 from mailstead.services.inbound.evidence import (
@@ -30,6 +33,7 @@ from mailstead.services.inbound.evidence import (
     Setting,
     subjects_of_domains,
 )
+from mailstead.services.inbound.facts import Fact
 from mailstead.services.inbound.manners import Manners
 from mailstead.services.inbound.policy import (
     HARDER,
@@ -38,6 +42,8 @@ from mailstead.services.inbound.policy import (
     Verdict,
     Wishes,
     add_points,
+    advised,
+    graver,
     judge,
     without_the_dns,
 )
@@ -54,6 +60,7 @@ from mailstead.storage import accounts, arc_sealers
 from mailstead.storage.store import Tx
 from mailstead.storage.thresholds import Thresholds
 
+REFUSED_FOR = Reply(550, "5.7.1", "A filter of ours refuses the message for its recipients")
 EXEMPT = ("postmaster", "abuse")  # local-parts
 
 NOT_FORWARDED = Reply(
@@ -82,6 +89,7 @@ class Screened(msgspec.Struct, frozen=True):
     recipients: list[Found]
     refusal: Reply | None
     entries: tuple[AnyEntry, ...]
+    scanned: Scanned
 
     @property
     def genuine(self) -> bool:
@@ -125,13 +133,17 @@ class Screening:
         """The message was given up."""
         self._gathering.close()
 
-    async def finish(self, found: Sequence[Found], arrived: Arrived) -> Screened:
+    async def finish(self, found: Sequence[Found], arrived: Arrived, letter: Letter) -> Screened:
         """The outcome for these recipients, once the body is complete."""
         now, store, scoring = self._site.world.clock.now(), self._site.store, self._site.scoring
         message = await scoring.read(arrived.received + self._header, arrived.body)
         hosted = await store.look_up(lambda tx: hosts_author(tx, self._header))
         links = subjects_of_domains(hosts_of(message))
-        evidence = await self._gathering.finish(now, arrived.manners, links, hosted=hosted)
+        async with asyncio.TaskGroup() as group:
+            asked = group.create_task(self._scan(letter))
+            evidence = await self._gathering.finish(now, arrived.manners, links, hosted=hosted)
+        scanned = asked.result()
+        evidence = with_opinions(evidence, scanned)
         wishes = await store.look_up(lambda tx: [wishes_of(tx, one) for one in found])
         scores = await scoring.score(message, evidence, found, now)
         outcomes = [
@@ -143,6 +155,7 @@ class Screening:
             for one, wish, scored in zip(found, wishes, scores, strict=True)
         ]
         outcomes = [await self._wait_no_longer(evidence, one) for one in outcomes]
+        outcomes = [await self._review(evidence, one, scanned) for one in outcomes]
         refusal = fold(outcomes)
         if refusal is None and await waiting.is_put_off(store, evidence, found):
             refusal = waiting.COME_AGAIN
@@ -154,7 +167,29 @@ class Screening:
             taken = await store.look_up(lambda tx: _file(tx, outcomes))
         entry = authentication.entry_of(evidence, chief(outcomes), now)
         entries: tuple[AnyEntry, ...] = (entry, *entries_of(outcomes, now))
-        return Screened(evidence, self._site.hostname, taken, refusal, entries)
+        entries = (*scanned.entries, *entries)
+        return Screened(evidence, self._site.hostname, taken, refusal, entries, scanned)
+
+    async def _scan(self, letter: Letter) -> Scanned:
+        """What other programs say of it."""
+        filters = self._site.filters
+        if not await filters.in_use("in"):
+            return Scanned(letter.header)
+        header = authres.remove_own(letter.header, self._site.hostname)
+        name = await self._gathering.name_of_client()
+        return await filters.ask(msgspec.structs.replace(letter, header=header, name=name), "in")
+
+    async def _review(self, evidence: Evidence, outcome: Outcome, scanned: Scanned) -> Outcome:
+        """With what other programs advise, and the operator's own code has to say."""
+        recipient = str(outcome.found.address)
+        verdict = graver(outcome.verdict, advised(scanned.gravest))
+        if any(recipient in one.refused for one in scanned.opinions):
+            verdict = graver(verdict, Verdict(Action.REFUSE, "a filter refuses it", REFUSED_FOR))
+        verdict = await self._site.own_code.review(evidence, verdict, recipient)
+        refused = verdict.action in (Action.REFUSE, Action.DEFER)
+        if refused and is_exempt(outcome.found) and not scanned.malware:
+            verdict = Verdict(Action.JUNK, verdict.reason)
+        return Outcome(outcome.found, verdict, outcome.scored)
 
     async def _wait_no_longer(self, evidence: Evidence, outcome: Outcome) -> Outcome:
         """The same, but what the DNS has been silent about for a day is judged without it."""
@@ -163,6 +198,16 @@ class Screening:
         if not await waiting.has_waited(self._site.store, evidence, outcome.found):
             return outcome
         return Outcome(outcome.found, without_the_dns(evidence), outcome.scored)
+
+
+def with_opinions(evidence: Evidence, scanned: Scanned) -> Evidence:
+    """The evidence with what other programs add to the score."""
+    more = [
+        Fact(f"filter.{one.engine}", one.weight, one.reason)
+        for one in scanned.opinions
+        if one.weight
+    ]
+    return msgspec.structs.replace(evidence, facts=(*evidence.facts, *more))
 
 
 def hosts_author(tx: Tx, header: bytes) -> bool:

@@ -11,7 +11,9 @@ from mailstead.services.delivery.known import KnownRecipients
 from mailstead.services.delivery.recipients import Catch
 from mailstead.services.delivery.relaying import Relays
 from mailstead.services.doorkeeper import Doorkeeper
+from mailstead.services.filters.asking import Filters
 from mailstead.services.inbound.lists import Lists
+from mailstead.services.inbound.own_code import OwnCode
 from mailstead.services.inbound.scoring import Scoring
 from mailstead.services.metering import NO_METER, Meter
 from mailstead.services.return_path import ReturnPaths
@@ -47,5 +49,7 @@ class Site(msgspec.Struct, frozen=True):
     budget: Budget
     lists: Lists
     scoring: Scoring
+    filters: Filters
+    own_code: OwnCode
     catch: Catch | None = None
     meter: Meter = NO_METER

@@ -35,7 +35,9 @@ from mailstead.services.delivery.plan import (
 )
 from mailstead.services.delivery.recipients import Found, NotHere
 from mailstead.services.delivery.relaying import UNKNOWN
-from mailstead.services.inbound import returned, sealing
+from mailstead.services.filters.asking import Scanned
+from mailstead.services.filters.letter import NO_CHANGES, Letter
+from mailstead.services.inbound import returned, scanning, sealing
 from mailstead.services.inbound.caller import Caller
 from mailstead.services.inbound.evidence import Client
 from mailstead.services.inbound.manners import Manners
@@ -169,10 +171,14 @@ class Visit:
         stream = await self._check_header(story)
         if isinstance(stream, Reply):
             return self._refuse("data", stream, self.envelope.reverse_path)
-        body = (self.body or Gathering(self.site.spool)).finish()
+        body: Body = (self.body or Gathering(self.site.spool)).finish()
         screened = await self._screen(story, body)
-        if screened and screened.refusal:
-            return self._refuse("data", screened.refusal, self.envelope.reverse_path, story=story)
+        scanned = screened.scanned if screened else await self._scan(story, body)
+        if no := screened.refusal if screened else scanning.refusal_of(scanned):
+            return self._refuse("data", no, self.envelope.reverse_path, story=story)
+        body = await self._change(scanned, body)
+        if not self.recipients:
+            return self._refuse("data", scanning.NOBODY, self.envelope.reverse_path, story=story)
         header = self._stamp() + await self._complete(story)
         if screened:
             header = await self._seal(screened.stamp(header), screened)
@@ -240,12 +246,56 @@ class Visit:
         helo = self.helo_event.name if self.helo_event else ""
         pipelined = self.caller is not None and self.caller.pipelined
         arrived = Arrived(self._stamp(), body.view(), self.trace, Manners(helo, pipelined))
-        screened = await self.screening.finish(self.recipients, arrived)
+        letter = self._letter(body)
+        screened = await self.screening.finish(self.recipients, arrived, letter)
         story += screened.entries
         if screened.proven:
             self.site.doorkeeper.welcome(self.peer.address)
         self.recipients = screened.recipients
         return screened
+
+    async def _scan(self, story: list[AnyEntry], body: Body) -> Scanned:
+        """What other programs say of mail that our own people send."""
+        leaves = self.login is not None or self.relays
+        if not leaves or not await self.site.filters.in_use("out"):
+            return Scanned(self.header_octets)
+        scanned = await self.site.filters.ask(self._letter(body), "out")
+        story += scanned.entries
+        self.recipients = scanning.held(scanned, self.recipients)
+        return scanned
+
+    async def _change(self, scanned: Scanned, body: Body) -> Body:
+        """Do what other programs changed; the body as it is now."""
+        changes = scanned.changes
+        self.header_octets = scanned.header
+        if changes is NO_CHANGES:
+            return body
+        self.recipients = await scanning.change_recipients(changes, self.recipients, self._look_up)
+        path = scanning.change_path(changes, self.envelope.reverse_path)
+        self.envelope = msgspec.structs.replace(self.envelope, reverse_path=path)
+        if changes.body is None:
+            return body
+        if self.body_hash is not None:
+            self.body_hash = BodyHash()
+            for piece in changes.body.parts():
+                self.body_hash.add(piece)
+        return changes.body
+
+    def _letter(self, body: Body) -> Letter:
+        """The message as other programs see it."""
+        return Letter(
+            trace=self.trace,
+            hostname=self.site.hostname,
+            peer=self.peer,
+            name="",
+            helo=self.helo_event.name if self.helo_event else "",
+            tls=self.tls,
+            login=self.login.login if self.login else "",
+            reverse_path=str(self.envelope.reverse_path or ""),
+            recipients=tuple(str(found.address) for found in self.recipients),
+            header=self.header_octets,
+            body=body,
+        )
 
     async def _seal(self, header: bytes, screened: Screened) -> bytes:
         """The header with an ARC seal, where what is forwarded gets one."""

@@ -1,0 +1,1 @@
+"""Other programs that are asked about mail: milters, Rspamd, clamd, HTTP hooks."""
