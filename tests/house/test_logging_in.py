@@ -12,12 +12,14 @@ from joserfc import jwk, jwt
 
 from mailstead.model.entries import LoginFailed
 from mailstead.model.world import Stream
-from mailstead.net.tls import TlsStream
+from mailstead.net.tls import TlsStream, opportunistic_context
 from mailstead.protocol import sasl, sasl_bearer, sasl_scram
+from mailstead.server.certificates import own_pair
 from mailstead.server.config import Config, Tls
+from mailstead.server.tls import Certificates
 from mailstead.services import directory, passwords
 from mailstead.services.directory import AppPasswordWish
-from mailstead.storage import accounts, app_passwords, token_issuers
+from mailstead.storage import accounts, app_passwords, login_certificates, token_issuers
 from mailstead.storage.token_issuers import Issuer
 from mailstead.testing.certificates import Authority
 from mailstead.testing.house import PASSWORD, SimulatedHouse, SimulatedWorld
@@ -216,6 +218,40 @@ async def test_a_switched_off_account_has_no_way_in(world: SimulatedWorld) -> No
         assert await by_plain(world, house, attempt) == "535 5.7.8"
         assert await by_scram(world, house, ALICE, attempt) == "535 5.7.8"
     assert set(failures(house)) == {"the account is switched off"}
+
+
+# ---------------------------------------------------------------------- certificates
+
+
+@pytest.mark.rfc("4422 appendix A")
+async def test_a_certificate_logs_in_its_owner_alone(world: SimulatedWorld) -> None:
+    folder = world.folder / "tls"
+    folder.mkdir()
+    (folder / "clients.pem").write_bytes(CA.pem)
+    own = own_pair(folder, ["mx.example.org"], world.clock.now())
+    tls = Certificates([own], ca_file=str(folder / "clients.pem")).asking
+    house = await world.house("example.org", accounts=["alice", "bob"], tls=tls)
+    issued = {name: CA.issue(name) for name in ("alice", "nobody")}
+    fingerprint = hashlib.sha256(issued["alice"].chain[0]).hexdigest()
+    store = house.house.store
+    await store.write(lambda tx: login_certificates.add(tx, ALICE, fingerprint))
+
+    async def attempt(name: str, wanted: str) -> str:
+        context = opportunistic_context()
+        if name:
+            (folder / name).write_bytes(issued[name].pem())
+            context.load_cert_chain(folder / name)
+        async with SmtpClient(world.network, house.address, 587) as client:
+            await client.start_tls(context)
+            initial = sasl.encode(wanted.encode()).decode() or "="
+            reply = await client.command(f"AUTH EXTERNAL {initial}")
+            return f"{reply.code} {reply.enhanced} {'EXTERNAL' in client.ehlo.text}"
+
+    assert await attempt("alice", "") == "235 2.7.0 True"
+    assert await attempt("alice", "Alice@example.org") == "235 2.7.0 True"
+    assert await attempt("alice", "bob@example.org") == "535 5.7.8 True"
+    assert await attempt("nobody", ALICE) == "535 5.7.8 True"
+    assert await attempt("", ALICE) == "504 5.5.4 False"
 
 
 # ---------------------------------------------------------------------- tokens

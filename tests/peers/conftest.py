@@ -26,7 +26,7 @@ def free_offset() -> int:
     """An offset at which none of localserve's ports is taken."""
     for offset in range(10_000, 30_000, 500):
         taken = False
-        for port in (2525, 2587, 2465, 2143, 2993):
+        for port in (2525, 2587, 2465, 2143, 2993, 2110, 2995):
             with closing(socket.socket()) as probe:
                 taken |= probe.connect_ex(("127.0.0.1", port + offset)) == 0
         if not taken:
@@ -83,6 +83,14 @@ class LocalServer:
     @property
     def imaps(self) -> int:
         return 2993 + self.offset
+
+    @property
+    def pop3(self) -> int:
+        return 2110 + self.offset
+
+    @property
+    def pop3s(self) -> int:
+        return 2995 + self.offset
 
     @property
     def ca(self) -> Path:

@@ -9,7 +9,6 @@ import asyncio
 import gc
 import os
 import signal
-import ssl
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -20,12 +19,13 @@ from mailstead.server import certificates, operator
 from mailstead.server.acme import AcmeFolder
 from mailstead.server.config import Config
 from mailstead.server.duties import Duties
-from mailstead.server.listeners import Listeners
+from mailstead.server.listeners import Contexts, Listeners
 from mailstead.server.metrics import BoardMeter
 from mailstead.server.supervisor import HEARTBEAT, Post, Supervisor
 from mailstead.server.tls import Certificates, Pair
 from mailstead.server.wiring import House, open_house
 from mailstead.services.telling import Tell
+from mailstead.storage import login_certificates
 
 DRAIN_LIMIT = 20.0  # seconds for sessions to end by themselves
 
@@ -51,7 +51,8 @@ async def serve(config: Config, tell: Tell, post: Post) -> None:
     meter = post.board.meter(post.region, os.getpid(), time.time())
     post.counters.seat = post.seat
     async with open_house(config, tell, meter, post.counters) as house:
-        tls = tls_context(config, house)
+        asking = await house.store.look_up(login_certificates.any_at_all)
+        tls = tls_contexts(config, house, asking)
         house.watch.start()
         try:
             async with asyncio.TaskGroup() as group:
@@ -84,8 +85,11 @@ async def _until_told(lifeline: int) -> None:
     loop.remove_reader(lifeline)
 
 
-def tls_context(config: Config, house: House) -> ssl.SSLContext:
-    """Certificates by ACME, of the configuration, or of our own making; by the name asked for."""
+def tls_contexts(config: Config, house: House, asking: bool) -> Contexts:
+    """Certificates by ACME, of the configuration, or of our own making; by the name asked for.
+
+    Clients are asked for theirs only if somebody logs in by one: some programs ask people then.
+    """
     folder = AcmeFolder(config.folder)
     pairs = [folder.pair] if config.tls.acme else []
     pairs += [Pair(Path(certificate), Path(key)) for certificate, key in config.tls.certificates]
@@ -94,7 +98,8 @@ def tls_context(config: Config, house: House) -> ssl.SSLContext:
         now = house.world.clock.now()
         pairs.append(certificates.own_pair(config.folder / "tls", names, now))
     more = folder.pairs_of_hosts if config.tls.acme else list
-    return Certificates(pairs, more).context
+    found = Certificates(pairs, more, config.tls.ca_file if asking else "")
+    return Contexts(found.context, found.asking)
 
 
 def _run_loop(main: Coroutine[Any, Any, None]) -> None:

@@ -33,9 +33,18 @@ FILES_RESERVE = 500  # descriptors for everything that is no connection
 HTTP = "http"  # the setting of the address where ACME servers fetch their proofs
 OPERATOR = "operator"  # the setting of the address with the metrics, which needs no TLS
 
+WITH_LOGIN = ("submission", "submissions", "imap", "imaps", "pop3", "pop3s")
+
 log = logging.getLogger("mailstead.listeners")
 
 Serve = Callable[[Stream], Awaitable[None]]
+
+
+class Contexts(msgspec.Struct, frozen=True):
+    """TLS for those who come from anywhere, and for those who may log in by a certificate."""
+
+    plain: ssl.SSLContext
+    asking: ssl.SSLContext
 
 
 class Bound(msgspec.Struct, frozen=True):
@@ -71,7 +80,7 @@ class Listeners:
     """Accepts connections and keeps count of them."""
 
     def __init__(
-        self, house: House, tls: ssl.SSLContext, group: asyncio.TaskGroup, operator: Serve
+        self, house: House, tls: Contexts, group: asyncio.TaskGroup, operator: Serve
     ) -> None:
         self._house, self._tls, self._group, self._operator = house, tls, group, operator
         self._servers: list[asyncio.AbstractServer] = []
@@ -86,7 +95,8 @@ class Listeners:
         for one in bound:
             serve = self._operator
             if one.name != OPERATOR:
-                serve = PROTOCOLS[one.name](self._house, self._tls, one.endpoint)
+                tls = self._tls.asking if one.name in WITH_LOGIN else self._tls.plain
+                serve = PROTOCOLS[one.name](self._house, tls, one.endpoint)
                 serve = behind_proxies(serve, self._proxies)
             accept = self._acceptor(one.name, serve)
             self._servers.append(await network.listen(one.sock, accept))

@@ -38,11 +38,15 @@ class _Loaded(msgspec.Struct, frozen=True):
 class Certificates:
     """All certificates of the server; the first one that can be loaded serves who names none.
 
-    `more` says which others there are by now, and is asked again and again.
+    `more` says which others there are by now, and is asked again and again. `asking` is for ports
+    where people log in: it asks for a client's certificate, takes none as well, and of others only
+    those that a CA of the file has signed, or that stand there themselves.
     """
 
-    def __init__(self, pairs: list[Pair], more: Callable[[], list[Pair]] = list) -> None:
-        self._first, self._more = pairs, more
+    def __init__(
+        self, pairs: list[Pair], more: Callable[[], list[Pair]] = list, ca_file: str = ""
+    ) -> None:
+        self._first, self._more, self._ca_file = pairs, more, ca_file
         self._pairs = pairs
         self._loaded: dict[Pair, _Loaded] = {}
         self._bad: dict[Pair, tuple[int, ...]] = {}  # versions that cannot be used, told once
@@ -50,8 +54,12 @@ class Certificates:
         self._look()
         if not self._loaded:
             raise OSError("no certificate can be used; the log above says why")
-        self.context = server_context()
-        self.context.sni_callback = self._choose
+        self.context, self.asking = server_context(), server_context()
+        for context in (self.context, self.asking):
+            context.sni_callback = self._choose
+        if ca_file:
+            self.asking.verify_mode = ssl.CERT_OPTIONAL
+            self.asking.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 
     def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
         if time.monotonic() - self._looked > LOOK_AGAIN:
@@ -83,7 +91,7 @@ class Certificates:
 
     def _load(self, pair: Pair, version: tuple[int, ...]) -> None:
         try:
-            self._loaded[pair] = _load(pair, version)
+            self._loaded[pair] = _load(pair, version, self._ca_file)
         except (OSError, ValueError) as error:
             self._bad[pair] = version
             log.error("the certificate %s cannot be used: %s", pair.certificate, error)
@@ -94,9 +102,11 @@ def _version(pair: Pair) -> tuple[int, ...]:
     return tuple(value for one in stats for value in (one.st_mtime_ns, one.st_ino, one.st_size))
 
 
-def _load(pair: Pair, version: tuple[int, ...]) -> _Loaded:
+def _load(pair: Pair, version: tuple[int, ...], ca_file: str) -> _Loaded:
     context = server_context()
     context.load_cert_chain(pair.certificate, pair.key)
+    if ca_file:
+        context.load_verify_locations(ca_file)  # those of the chosen context count
     first = x509.load_pem_x509_certificates(pair.certificate.read_bytes())[0]
     return _Loaded(context, frozenset(names_of(first)), version)
 
