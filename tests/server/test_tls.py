@@ -105,11 +105,13 @@ async def dialogue(server: ssl.SSLContext, client: ssl.SSLContext) -> bytes | st
             secured = TlsStream(stream, server, server_side=True)
             try:
                 await secured.handshake()
+                known.append(certificate_of(secured))
+                secured.send(b"hello")
+                await secured.receive()
             except TlsError:
                 return
-            known.append(certificate_of(secured))
-            secured.send(b"hello")
-            await secured.close()
+            finally:
+                await secured.close()
 
         listener = await network.listen(sock, lambda stream: group.create_task(serve(stream)))
         stream = await network.connect("127.0.0.1", sock.getsockname()[1])
@@ -120,7 +122,7 @@ async def dialogue(server: ssl.SSLContext, client: ssl.SSLContext) -> bytes | st
         except (TlsError, ConnectionError) as error:
             return str(error)
         finally:
-            stream.abort()
+            await secured.close()
             listener.close()
     return known[0]
 
