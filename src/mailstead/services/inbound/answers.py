@@ -32,13 +32,18 @@ class Answers:
         known = self._known.get(question)
         if known is not None:
             return known
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                answer = await self._resolver.ask(question)
-        except TimeoutError:
-            answer = Answer(Status.TIMEOUT)
+        answer = await self._ask(question)
         self._known[question] = answer
         return answer
+
+    async def _ask(self, question: Question) -> Answer:
+        if self._deadline is None:
+            return await self._resolver.ask(question)
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._resolver.ask(question)
+        except TimeoutError:
+            return Answer(Status.TIMEOUT)
 
 
 class Errand(Generic[T]):

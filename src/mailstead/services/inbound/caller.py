@@ -6,7 +6,6 @@ only knocks costs no question; the answers are there when the first message ends
 
 import asyncio
 import ipaddress
-from datetime import timedelta
 
 import msgspec
 
@@ -16,8 +15,6 @@ from mailstead.msgauth.iprev import check as check_iprev
 from mailstead.services.inbound.answers import Answers, Errand
 from mailstead.services.inbound.lists import Hit, Lists
 from mailstead.services.outbound.asking import answer
-
-LEARN_LIMIT = timedelta(seconds=20)
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -43,8 +40,6 @@ class Caller:
     def learn(self) -> None:
         """Begin to ask, if nobody has yet."""
         if self._errand is None:
-            end = asyncio.get_running_loop().time() + LEARN_LIMIT.total_seconds()
-            self._answers.end_by(end)
             self._errand = Errand(self._learn())
 
     async def known(self, deadline: float) -> Known:

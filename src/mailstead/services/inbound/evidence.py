@@ -123,6 +123,7 @@ class Gathering:
         chained = self._chain.messages if isinstance(self._chain, Chain) else []
         self._hashes = body_hashes([*self._found, *chained])
         self._authors = author_addresses(header)[:AUTHORS_LIMIT]
+        self._asked = self._subjects()
         setting.caller.learn()
         self._errand = Errand(self._ask())
 
@@ -195,11 +196,11 @@ class Gathering:
             for question in chains.questions(self._chain):
                 group.create_task(self._answers.ask(question))
             group.create_task(self._ask_dmarc(self._presumed()))
-            listed = group.create_task(self._setting.lists.ask(self._subjects(), self._answers))
+            listed = group.create_task(self._setting.lists.ask(self._asked, self._answers))
         return tuple(listed.result())
 
     async def _listed(self, more: Iterable[Subject], deadline: float) -> tuple[Hit, ...]:
-        wanted = [one for one in dict.fromkeys(more) if one not in set(self._subjects())]
+        wanted = [one for one in dict.fromkeys(more) if one not in self._asked]
         if not wanted:
             return ()
         errand = Errand(self._setting.lists.ask(wanted, self._answers))

@@ -79,29 +79,23 @@ class Lists:
     async def ask(self, subjects: Iterable[Subject], resolver: Resolver) -> list[Hit]:
         """Where these are listed, asked all together."""
         wanted = [(one, kind_of(one)) for one in dict.fromkeys(subjects)]
-        zones = await self._zones()
+        asked = [
+            (zone, subject)
+            for zone in await self._zones()
+            for subject, kind in wanted
+            if kind in zone.zone.kinds and not self._is_off(zone)
+        ]
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._ask_zone(zone, asked, resolver))
-                for zone in zones
-                if (asked := [one for one, kind in wanted if kind in zone.zone.kinds])
-            ]
-        return [hit for task in tasks for hit in task.result()]
+            tasks = [group.create_task(self._ask(*each, resolver)) for each in asked]
+        return [hit for task in tasks if (hit := task.result()) is not None]
 
     async def wants(self, kind: Kind) -> bool:
         """Whether a zone in use has entries of that kind."""
         return any(kind in one.zone.kinds for one in await self._zones())
 
-    async def _ask_zone(
-        self, known: KnownZone, subjects: list[Subject], resolver: Resolver
-    ) -> list[Hit]:
+    async def _ask(self, known: KnownZone, subject: Subject, resolver: Resolver) -> Hit | None:
         if not await self._is_usable(known, resolver):
-            return []
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._look_up(known, one, resolver)) for one in subjects]
-        return [hit for task in tasks if (hit := task.result()) is not None]
-
-    async def _look_up(self, known: KnownZone, subject: Subject, resolver: Resolver) -> Hit | None:
+            return None
         try:
             found = await answer(look_up(known.zone, subject), resolver)
         except ValueError:  # too long to make a name of
@@ -129,6 +123,13 @@ class Lists:
         return self._used[1]
 
     # ------------------------------------------------------------------ which can be trusted
+
+    def _is_off(self, known: KnownZone) -> bool:
+        """Whether it failed its test, and is not to be tested yet."""
+        standing = self._standings.get(known.zone.name)
+        if standing is None or standing.health.good:
+            return False
+        return standing.until > self._clock.now()
 
     async def _is_usable(self, known: KnownZone, resolver: Resolver) -> bool:
         name = known.zone.name
