@@ -102,9 +102,17 @@ COLUMNS = {
     "blob": "blob",
     "body_size": "body_size",
     "sent": "sent",
+    "saved": "saved",
+    "content": "placement.content",
+    "message_id": "message_id",
+    "ancestors": "ancestors",
+    "base_subject": "base_subject",
+    "from_key": "from_key",
+    "to_key": "to_key",
+    "cc_key": "cc_key",
     "part": "blob.data",  # the first part of the body; the whole of it up to PART_SIZE
 }
-_OF_PLACEMENT = {"uid", "internal_date", "size", "email", "modseq", "flags"}
+_OF_PLACEMENT = {"uid", "internal_date", "size", "email", "modseq", "flags", "saved", "content"}
 
 
 def page(

@@ -258,16 +258,70 @@ class Result(enum.StrEnum):
     SAVE = "SAVE"
 
 
+class Wanted(msgspec.Struct, frozen=True):
+    """RETURN of SEARCH and SORT; `partial` is which results, from 1 or from -1 (RFC 9394)."""
+
+    results: frozenset[Result]
+    partial: tuple[int, int] | None = None
+
+
 class Search(msgspec.Struct, frozen=True):
     """RFC 3501 section 6.4.4; strings are decoded and case-folded.
 
-    `results` is None without RETURN, which asks for the answer of old.
+    `wanted` is None without RETURN, which asks for the answer of old.
     """
 
     tag: Tag
     program: Key
     uid: bool
-    results: frozenset[Result] | None = None
+    wanted: Wanted | None = None
+
+
+class SortKey(enum.StrEnum):
+    """What messages are sorted by (RFC 5256 section 3, RFC 5957)."""
+
+    ARRIVAL = "ARRIVAL"
+    CC = "CC"
+    DATE = "DATE"
+    DISPLAYFROM = "DISPLAYFROM"
+    DISPLAYTO = "DISPLAYTO"
+    FROM = "FROM"
+    SIZE = "SIZE"
+    SUBJECT = "SUBJECT"
+    TO = "TO"
+
+
+class SortBy(msgspec.Struct, frozen=True):
+    """One criterion; reversed, the greatest comes first."""
+
+    key: SortKey
+    reverse: bool = False
+
+
+class Sort(msgspec.Struct, frozen=True):
+    """RFC 5256 section 3; with RETURN RFC 5267 section 3."""
+
+    tag: Tag
+    criteria: tuple[SortBy, ...]
+    program: Key
+    uid: bool
+    wanted: Wanted | None = None
+
+
+class Threading(enum.StrEnum):
+    """How threads are found (RFC 5256 section 3)."""
+
+    REFERENCES = "REFERENCES"
+    ORDEREDSUBJECT = "ORDEREDSUBJECT"
+
+
+class Thread(msgspec.Struct, frozen=True):
+    """RFC 5256 section 3."""
+
+    tag: Tag
+    threading: Threading
+    program: Key
+    uid: bool
 
 
 class Fetch(msgspec.Struct, frozen=True):
@@ -279,6 +333,7 @@ class Fetch(msgspec.Struct, frozen=True):
     uid: bool
     changed_since: int | None = None  # RFC 7162 section 3.1.4.1
     vanished: bool = False  # RFC 7162 section 3.2.6
+    partial: tuple[int, int] | None = None  # RFC 9394 section 3.3
 
 
 class StoreMode(enum.StrEnum):
@@ -348,6 +403,8 @@ Command = (
     | Expunge
     | UidExpunge
     | Search
+    | Sort
+    | Thread
     | Fetch
     | Store
     | Copy

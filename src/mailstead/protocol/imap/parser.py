@@ -18,18 +18,23 @@ from mailstead.protocol.imap.commands import (
     Resync,
     Return,
     Selection,
+    SortBy,
+    SortKey,
     StatusItem,
     StoreMode,
     Tag,
+    Threading,
+    Wanted,
 )
 from mailstead.protocol.imap.fetch import Attribute, parse_items
 from mailstead.protocol.imap.lexer import BadSyntax, Lexer
-from mailstead.protocol.imap.search import parse_program
+from mailstead.protocol.imap.search import parse_program, parse_program_in_charset
 
 TAG_LIMIT = 255  # octets
 ID_LIMIT = 30  # pairs, and octets of a name (RFC 2971 section 3.3)
 ID_VALUE_LIMIT = 1024  # octets
 PATTERNS_LIMIT = 100  # patterns of one LIST
+CRITERIA_LIMIT = 20  # of one SORT
 
 _TAG = rb'([^\x00-\x20\x7f-\xff(){%%*"\\+]{1,%d})' % TAG_LIMIT
 _HEAD = re.compile(_TAG + rb" ([A-Za-z]+)")
@@ -42,7 +47,7 @@ _IMPLIED = {
     Selection.SPECIAL_USE: Return.SPECIAL_USE,  # RFC 6154 section 2
 }
 
-Word = TypeVar("Word", Return, Selection, StatusItem, Result)
+Word = TypeVar("Word", Return, Selection, StatusItem, Result, SortKey, Threading)
 
 
 def parse_command(text: bytes, literals: Sequence[bytes] = ()) -> Command:
@@ -369,12 +374,68 @@ def _expunge(tag: Tag, lexer: Lexer, uid: bool) -> Command:
 
 def _search(tag: Tag, lexer: Lexer, uid: bool) -> Command:
     lexer.space()
-    results = None
-    if lexer.accept_word(b"RETURN"):  # RFC 4731 section 3.1: nothing between them means ALL
+    wanted = _wanted(lexer)
+    return commands.Search(tag, parse_program(lexer), uid, wanted)
+
+
+def _wanted(lexer: Lexer) -> Wanted | None:
+    """RETURN (...), where nothing between them means ALL (RFC 4731 section 3.1)."""
+    if not lexer.accept_word(b"RETURN"):
+        return None
+    lexer.expect(b" (")
+    results: list[Result] = []
+    partial = None
+    while not lexer.accept(b")"):
+        if results or partial:
+            lexer.space()
+        if lexer.accept_word(b"PARTIAL"):
+            partial = _partial_range(lexer)
+        else:
+            results.append(_word(lexer.keyword(), Result))
+    lexer.space()
+    if partial and Result.ALL in results:  # RFC 9394 section 3.1
+        raise BadSyntax("PARTIAL and ALL go not together")
+    if not results and partial is None:
+        results.append(Result.ALL)
+    return Wanted(frozenset(results), partial)
+
+
+def _partial_range(lexer: Lexer) -> tuple[int, int]:
+    """`1:500` from the first on, `-1:-500` from the last back (RFC 9394 section 3.1)."""
+    lexer.space()
+    back = lexer.accept(b"-")
+    first = lexer.nz_number()
+    lexer.expect(b":-" if back else b":")
+    last = lexer.nz_number()
+    low, high = min(first, last), max(first, last)
+    return (-low, -high) if back else (low, high)
+
+
+def _sort(tag: Tag, lexer: Lexer, uid: bool) -> Command:
+    lexer.space()
+    wanted = _wanted(lexer)
+    lexer.expect(b"(")
+    criteria = [_criterion(lexer)]
+    while lexer.accept(b" "):
+        criteria.append(_criterion(lexer))
+    lexer.expect(b") ")
+    if len(criteria) > CRITERIA_LIMIT:
+        raise BadSyntax(f"More than {CRITERIA_LIMIT} criteria")
+    return commands.Sort(tag, tuple(criteria), parse_program_in_charset(lexer), uid, wanted)
+
+
+def _criterion(lexer: Lexer) -> SortBy:
+    reverse = lexer.accept_word(b"REVERSE")
+    if reverse:
         lexer.space()
-        results = frozenset(_words(lexer, Result)) or frozenset([Result.ALL])
-        lexer.space()
-    return commands.Search(tag, parse_program(lexer), uid, results)
+    return SortBy(_word(lexer.keyword(), SortKey), reverse)
+
+
+def _thread(tag: Tag, lexer: Lexer, uid: bool) -> Command:
+    lexer.space()
+    threading = _word(lexer.keyword(), Threading)
+    lexer.space()
+    return commands.Thread(tag, threading, parse_program_in_charset(lexer), uid)
 
 
 def _fetch(tag: Tag, lexer: Lexer, uid: bool) -> Command:
@@ -384,26 +445,31 @@ def _fetch(tag: Tag, lexer: Lexer, uid: bool) -> Command:
     items = parse_items(lexer)
     if uid and Attribute.UID not in items:  # RFC 3501 section 6.4.8
         items = (Attribute.UID, *items)
-    since, vanished = _fetch_modifiers(lexer, uid)
+    since, vanished, partial = _fetch_modifiers(lexer, uid)
     if since is not None and Attribute.MODSEQ not in items:
         items = (*items, Attribute.MODSEQ)
-    return commands.Fetch(tag, numset, items, uid, since, vanished)
+    return commands.Fetch(tag, numset, items, uid, since, vanished, partial)
 
 
-def _fetch_modifiers(lexer: Lexer, uid: bool) -> tuple[int | None, bool]:
-    """CHANGEDSINCE, and VANISHED beside it in UID FETCH (RFC 7162 sections 3.1.4.1 and 3.2.6)."""
-    since, vanished = None, False
+def _fetch_modifiers(lexer: Lexer, uid: bool) -> tuple[int | None, bool, tuple[int, int] | None]:
+    """CHANGEDSINCE, and in UID FETCH VANISHED beside it and PARTIAL.
+
+    RFC 7162 sections 3.1.4.1 and 3.2.6, RFC 9394 section 3.3.
+    """
+    since, vanished, partial = None, False, None
     for word in _modifiers(lexer):
         if word == b"CHANGEDSINCE" and since is None:
             lexer.space()
             since = lexer.modseq(least=1)
         elif word == b"VANISHED" and uid and not vanished:
             vanished = True
+        elif word == b"PARTIAL" and uid and partial is None:
+            partial = _partial_range(lexer)
         else:
             raise BadSyntax("Unknown FETCH modifier")
     if vanished and since is None:
         raise BadSyntax("VANISHED needs CHANGEDSINCE")
-    return since, vanished
+    return since, vanished, partial
 
 
 def _modifiers(lexer: Lexer) -> Iterator[bytes]:
@@ -497,6 +563,8 @@ _ON_MESSAGES: dict[bytes, Callable[[Tag, Lexer, bool], Command]] = {
     b"FETCH": _fetch,
     b"STORE": _store,
     b"SEARCH": _search,
+    b"SORT": _sort,
+    b"THREAD": _thread,
     b"COPY": _copy,
     b"MOVE": _move,
     b"EXPUNGE": _expunge,

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from mailstead.message.thread import Node
 from mailstead.model.flags import format_flags
 from mailstead.protocol.imap import utf7
 from mailstead.protocol.imap.numset import format_ranges
@@ -94,6 +95,38 @@ def search_response(numbers: Iterable[int], modseq: int = 0) -> bytes:
     """`* SEARCH 2 84 882`; the bare word if nothing was found (RFC 7162 section 3.1.6)."""
     words = ["* SEARCH", *map(str, numbers)] + [f"(MODSEQ {modseq})"] * bool(modseq)
     return " ".join(words).encode("ascii") + b"\r\n"
+
+
+def sort_response(numbers: Iterable[int], modseq: int = 0) -> bytes:
+    """`* SORT 2 84 882`, in the order asked for (RFC 5256 section 4)."""
+    return b"* SORT" + search_response(numbers, modseq).removeprefix(b"* SEARCH")
+
+
+def thread_response(roots: Iterable[Node], numbers: Sequence[int]) -> bytes:
+    """`* THREAD (2)(3 6 (4 23)(44 7 96))`; messages are named by their place among the numbers.
+
+    Nothing recurses: what is still to be said lies on a list, in reverse (RFC 5256 section 4).
+    """
+    said: list[str] = []
+    waiting: list[Node | str] = []
+    for root in reversed(list(roots)):
+        waiting += [")", root, "("]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            said.append(one)
+            continue
+        if one.message is not None:
+            space = " " if said[-1] not in "()" else ""
+            said.append(f"{space}{numbers[one.message.number]}")
+        if len(one.children) == 1 and one.message is not None:
+            waiting.append(one.children[0])
+            continue
+        if one.children and one.message is not None:
+            said.append(" ")
+        for child in reversed(one.children):
+            waiting += [")", child, "("]
+    return b"* THREAD" + (b" " if said else b"") + "".join(said).encode("ascii") + b"\r\n"
 
 
 def esearch_response(tag: bytes, uid: bool, items: Iterable[tuple[str, str]]) -> bytes:

@@ -154,6 +154,13 @@ def parse_program(lexer: Lexer) -> Key:
     return _Parser(lexer, charset).program()
 
 
+def parse_program_in_charset(lexer: Lexer) -> Key:
+    """The same of SORT and THREAD, where the charset always stands before it."""
+    charset = _find_charset(lexer.astring())
+    lexer.space()
+    return _Parser(lexer, charset).program()
+
+
 def _find_charset(name: bytes) -> str:
     normal = normalize_encoding(name.decode("ascii", "replace")).lower()
     if normal not in _CHARSETS:

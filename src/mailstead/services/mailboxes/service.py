@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ from mailstead.model.numbers import AccountId, MailboxId, ModSeq, OrganisationId
 from mailstead.model.world import World
 from mailstead.services.accounts import Login
 from mailstead.services.delivery.plan import render
+from mailstead.services.mailboxes.columns import ColumnShelf
 from mailstead.services.mailboxes.contents import Contents, Shelf, advance, from_snapshot
 from mailstead.services.mailboxes.reading import Page, work_on_page
 from mailstead.services.tracing import new_trace
@@ -36,6 +37,8 @@ from mailstead.storage.store import WRITE_LIMIT, Store, Tx
 T = TypeVar("T")
 
 RECENT_CHANGES = 2  # modseqs, of at most WRITE_LIMIT rows each, that are read at once, too
+COLUMN_ROWS = 2000  # messages of one read of columns to sort by
+UID_MAX = 2**32 - 1
 FEW = 4  # messages that are read at once: a trip to a thread would cost more
 
 log = logging.getLogger("mailstead.mailboxes")
@@ -91,7 +94,7 @@ class Mailboxes:
     ) -> None:
         self._store, self._world, self._watch = store, world, watch
         self._spool, self._budget = spool, budget or Budget()
-        self._shelf = Shelf()
+        self._shelf, self._columns = Shelf(), ColumnShelf(self._load_columns)
 
     # ------------------------------------------------------------------ names
 
@@ -195,6 +198,21 @@ class Mailboxes:
             known = advance(contents, later)
             self._shelf.keep(known)
         return Update(known, later)
+
+    async def columns(self, contents: Contents, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Columns of all messages, to sort by; None where one was expunged meanwhile."""
+        return await self._columns.find(contents, names)
+
+    async def _load_columns(
+        self, mailbox: MailboxId, after: int, names: Sequence[str]
+    ) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = {name: [] for name in names}
+        ranges: Ranges = [(after + 1, UID_MAX)]
+        while ranges:
+            page, ranges = await self.page(mailbox, ranges, names, lambda page: page, COLUMN_ROWS)
+            for name, values in columns.items():
+                values += page[name]
+        return columns
 
     async def vanished(self, mailbox: MailboxId, modseq: int) -> list[Uid]:
         """The UIDs that were expunged after that modseq, in order."""

@@ -15,6 +15,7 @@ from mailstead.protocol.imap.fetch import Attribute, Section, Text
 from mailstead.services.mailboxes.reading import Page
 from mailstead.services.mailboxes.service import Retriever
 from mailstead.sessions.imap.items import Format, Piece, Rows, compile_items, printable
+from mailstead.sessions.imap.search import part
 from mailstead.sessions.imap.sections import Extent
 from mailstead.sessions.imap.select import tell_vanished
 from mailstead.sessions.imap.state import Session, log
@@ -37,6 +38,9 @@ async def fetch(session: Session, command: commands.Fetch) -> None:
     spans = session.selected.select(command.numset, command.uid)
     if command.changed_since is not None:
         spans = await _changed(session, command, spans, command.changed_since)
+    if command.partial is not None:
+        indices = [i for span in spans for i in range(*span)]
+        spans = to_spans([indices[i] for i in part(command.partial, len(indices))])
     format_ = compile_items(command.items)
     wanted = sum(stop - start for start, stop in spans)
     found, damaged = spans, False

@@ -38,6 +38,12 @@ _INSIDE = (
     "QRESYNC",
     "ESEARCH",
     "SEARCHRES",
+    "SORT",
+    "ESORT",
+    "SORT=DISPLAY",
+    "THREAD=REFERENCES",
+    "THREAD=ORDEREDSUBJECT",
+    "PARTIAL",
 )
 
 

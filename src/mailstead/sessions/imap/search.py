@@ -4,14 +4,14 @@ Keys that must all hold are parted: those on flags and numbers choose who is loo
 are asked of those only. Text is compared decoded and folded (message.text).
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 
 from mailstead.message.structure import load
 from mailstead.message.text import fold_case, header_text, searchable
 from mailstead.model.numbers import BlobId
 from mailstead.protocol.imap import commands, responses
-from mailstead.protocol.imap.commands import Result
+from mailstead.protocol.imap.commands import Result, Wanted
 from mailstead.protocol.imap.match import Need, SearchMessage, bind, matches, needs
 from mailstead.protocol.imap.numset import NumSet, format_ranges
 from mailstead.protocol.imap.search import (
@@ -52,47 +52,67 @@ _NONE = date(1970, 1, 1)
 
 async def search(session: Session, command: commands.Search) -> None:
     """The numbers of all messages that the program finds."""
-    view = session.selected
-    found = await _find(session, command)
-    if Result.SAVE in (command.results or ()):
-        view.saved = [view.contents.uids[i] for i in _saved(found, command.results or ())]
-    modseqs = _modseqs(view, found) if _says(command.program, _is_modseq) else None
-    if modseqs:
+    await tell_found(session, command, await find(session, command.program), b"SEARCH")
+
+
+async def tell_found(
+    session: Session, command: commands.Search | commands.Sort, found: list[int], word: bytes
+) -> None:
+    """What was found, in its order, as the command wants it; then the tagged OK."""
+    view, wanted = session.selected, command.wanted
+    if wanted is not None and Result.SAVE in wanted.results:
+        view.saved = sorted(view.contents.uids[i] for i in _saved(found, wanted))
+    modseqs: list[int] = []
+    if _says(command.program, _is_modseq):
+        modseqs = [view.contents.modseqs[i] for i in found]
         session.enable_condstore()
-    _tell(session, command, found, modseqs)
+    uids = view.contents.uids
+    numbers = [uids[i] for i in found] if command.uid else [i + 1 for i in found]
+    if wanted is None:
+        tell = responses.sort_response if word == b"SORT" else responses.search_response
+        session.write(tell(numbers, max(modseqs, default=0)))
+    elif wanted.results != {Result.SAVE} or wanted.partial:  # RFC 5182 section 2.1
+        items = _items(wanted, numbers, modseqs)
+        session.write(responses.esearch_response(command.tag, command.uid, items))
     # No message may go away while numbers of old are asked about (RFC 7162 section 3.2.10.2).
     expunges = command.uid and not _says(command.program, _is_seqnums)
-    await session.finish(command.tag, "SEARCH completed", "", expunges, command.uid)
+    await session.finish(command.tag, f"{word.decode()} completed", "", expunges, command.uid)
 
 
-def _tell(
-    session: Session, command: commands.Search, found: list[int], modseqs: list[int] | None
-) -> None:
-    """SEARCH, or ESEARCH with what was asked for (RFC 4731 section 3)."""
-    uids = session.selected.contents.uids
-    numbers = [uids[i] for i in found] if command.uid else [i + 1 for i in found]
-    results = command.results
-    if results is None:
-        session.write(responses.search_response(numbers, max(modseqs or [0])))
-        return
-    if results == {Result.SAVE}:  # RFC 5182 section 2.1: then nothing is told
-        return
-    items: list[tuple[str, str]] = []
+def _items(wanted: Wanted, numbers: list[int], modseqs: list[int]) -> list[tuple[str, str]]:
+    """Of ESEARCH (RFC 4731 section 3.1, RFC 9394 section 3.1)."""
+    results, items = wanted.results, []
     if numbers:
         items += [("MIN", str(numbers[0]))] * (Result.MIN in results)
         items += [("MAX", str(numbers[-1]))] * (Result.MAX in results)
         items += [("ALL", format_ranges(numbers).decode())] * (Result.ALL in results)
     items += [("COUNT", str(len(numbers)))] * (Result.COUNT in results)
+    told = range(len(numbers)) if results & {Result.ALL, Result.COUNT} else range(0)
+    if wanted.partial:
+        told = part(wanted.partial, len(numbers))
+        some = format_ranges(numbers[i] for i in told).decode() or "NIL"
+        first, last = wanted.partial
+        items.append(("PARTIAL", f"({first}:{last} {some})"))
     if modseqs:  # of the messages that are told of (RFC 4731 section 3.2)
-        told = range(len(modseqs)) if results & {Result.ALL, Result.COUNT} else ()
         ends = [0] * (Result.MIN in results) + [-1] * (Result.MAX in results)
-        items.append(("MODSEQ", str(max(modseqs[i] for i in [*told, *ends]))))
-    session.write(responses.esearch_response(command.tag, command.uid, items))
+        items.append(("MODSEQ", str(max([modseqs[i] for i in [*told, *ends]], default=0))))
+    return items
 
 
-def _saved(found: list[int], results: Collection[Result]) -> list[int]:
-    """What `$` stands for from now on (RFC 5182 section 2.4)."""
-    if Result.ALL in results or Result.COUNT in results or not {*results} - {Result.SAVE}:
+def part(wanted: tuple[int, int], count: int) -> range:
+    """The places of a part of so many results, counted from 1 or from -1 back."""
+    first, last = wanted
+    if first > 0:
+        return range(min(first - 1, count), min(last, count))
+    return range(max(count + last, 0), max(count + first + 1, 0))
+
+
+def _saved(found: list[int], wanted: Wanted) -> list[int]:
+    """What `$` stands for from now on (RFC 5182 section 2.4, RFC 9394 section 3.2)."""
+    if wanted.partial:
+        return [found[i] for i in part(wanted.partial, len(found))]
+    results = wanted.results
+    if Result.ALL in results or Result.COUNT in results or results == {Result.SAVE}:
         return found
     ends = found[:1] * (Result.MIN in results) + found[-1:] * (Result.MAX in results)
     return sorted(set(ends))
@@ -119,16 +139,12 @@ def _is_seqnums(key: Key) -> bool:
     return isinstance(key, Numbers) and not key.uid and not key.numset.saved
 
 
-def _modseqs(view: View, found: list[int]) -> list[int]:
-    return [view.contents.modseqs[i] for i in found]
-
-
-async def _find(session: Session, command: commands.Search) -> list[int]:
-    """The indices of the messages that the program finds."""
+async def find(session: Session, wanted: Key) -> list[int]:
+    """The indices of the messages that the program finds, in order."""
     view = session.selected
     uids = view.contents.uids
     try:
-        folded = _fold(command.program, view)
+        folded = _fold(wanted, view)
         program = bind(folded, len(uids), uids[-1] if uids else 0)
     except ValueError as error:
         raise Senseless(str(error)) from error

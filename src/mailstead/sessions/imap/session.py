@@ -22,6 +22,7 @@ from mailstead.sessions.imap import (
     mailboxes,
     search,
     select,
+    sort,
     store,
 )
 from mailstead.sessions.imap.state import Door, Session, Site, State
@@ -237,6 +238,8 @@ _SELECTED: dict[type, Handler] = {
     commands.Expunge: copy.expunge,
     commands.UidExpunge: copy.uid_expunge,
     commands.Search: search.search,
+    commands.Sort: sort.sort,
+    commands.Thread: sort.thread_,
     commands.Fetch: fetch.fetch,
     commands.Store: store.store,
     commands.Copy: copy.copy,

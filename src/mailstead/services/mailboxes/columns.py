@@ -1,0 +1,90 @@
+"""Columns that whole mailboxes are sorted and threaded by, kept in memory while they are used.
+
+They lie in the store behind headers, so that reading them costs more than sorting by them. What is
+kept belongs to the messages of one state of a mailbox; of the next state only what is new is read.
+Holds: at most KEPT_LIMIT values are kept; content never changes, so what is kept is never wrong.
+"""
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from mailstead.model.numbers import MailboxId
+from mailstead.services.mailboxes.contents import Contents
+
+KEPT_LIMIT = 1_000_000  # values; dates take 32 octets each, subjects some 100
+
+Load = Callable[[MailboxId, int, Sequence[str]], Awaitable[dict[str, list[Any]]]]
+
+
+class Columns:
+    """Values of the messages of a mailbox, each list in the order of their UIDs."""
+
+    __slots__ = ("uids", "values")
+
+    def __init__(self, uids: "array[int]") -> None:
+        self.uids = uids
+        self.values: dict[str, list[Any]] = {}
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return len(self.uids) * len(self.values)
+
+
+class ColumnShelf:
+    """The columns that were used last."""
+
+    def __init__(self, load: Load, limit: int = KEPT_LIMIT) -> None:
+        self._load, self._limit = load, limit
+        self._kept: OrderedDict[MailboxId, Columns] = OrderedDict()
+
+    async def find(self, contents: Contents, names: Sequence[str]) -> dict[str, list[Any]]:
+        """The columns of these names, one value for each message of the contents."""
+        known = self._kept.pop(contents.mailbox, None) or Columns(contents.uids)
+        columns = await self._advance(known, contents)
+        missing = [name for name in names if name not in columns.values]
+        if missing:
+            columns.values |= await self._aligned(contents, 0, missing)
+        self._keep(contents.mailbox, columns)
+        return {name: columns.values[name] for name in names}
+
+    async def _advance(self, known: Columns, contents: Contents) -> Columns:
+        """What is known, of the messages that are there now."""
+        if known.uids == contents.uids:
+            return known
+        last = known.uids[-1] if known.uids else 0
+        columns = Columns(contents.uids)
+        here = set(contents.uids)
+        left = [index for index, uid in enumerate(known.uids) if uid in here]
+        fresh = {}
+        if known.values and contents.uids and contents.uids[-1] > last:
+            fresh = await self._aligned(contents, last, list(known.values))
+        for name, values in known.values.items():
+            columns.values[name] = [values[index] for index in left] + fresh.get(name, [])
+        return columns
+
+    async def _aligned(
+        self, contents: Contents, after: int, names: Sequence[str]
+    ) -> dict[str, list[Any]]:
+        """The columns of the messages behind a UID; what went away meanwhile has no value."""
+        found = await self._load(contents.mailbox, after, ["uid", *names])
+        uids = found.pop("uid")
+        wanted = [uid for uid in contents.uids if uid > after]
+        if uids == wanted:
+            return found
+        rows = {uid: index for index, uid in enumerate(uids)}
+        places = [rows.get(uid) for uid in wanted]
+        return {
+            name: [None if place is None else values[place] for place in places]
+            for name, values in found.items()
+        }
+
+    def _keep(self, mailbox: MailboxId, columns: Columns) -> None:
+        self._kept[mailbox] = columns
+        size = sum(one.size for one in self._kept.values())
+        while size > self._limit and len(self._kept) > 1:
+            size -= self._kept.popitem(last=False)[1].size
+        if size > self._limit:
+            self._kept.clear()
