@@ -19,6 +19,7 @@ HEADER_CLUES = 20  # telling tokens of the header and the shape
 TEXT_CLUES = 60  # telling tokens of the text
 FAINT = 0.5  # what weighs less tells nothing
 
+_Weighed = tuple[float, float, int]  # strength, weight, token: sorted without a function
 Counts = Mapping[int, tuple[int, int]]  # token -> messages of ham, messages of spam
 
 
@@ -73,13 +74,14 @@ def probability(tokens: Iterable[int], counts: Counts, totals: Totals) -> Judgem
 
 def judge(tokens: Sequence[int], weights: Sequence[float]) -> Judgement:
     """The judgement on a message whose tokens weigh that much, each in its place."""
-    telling = [
-        (weight, token)
-        for weight, token in zip(weights, tokens, strict=True)
-        if weight > FAINT or weight < -FAINT
-    ]
-    header = _strongest([one for one in telling if one[1] & 1], HEADER_CLUES)
-    text = _strongest([one for one in telling if not one[1] & 1], TEXT_CLUES)
+    header: list[_Weighed] = []
+    text: list[_Weighed] = []
+    for weight, token in zip(weights, tokens, strict=True):
+        if weight > FAINT:
+            (header if token & 1 else text).append((weight, weight, token))
+        elif weight < -FAINT:
+            (header if token & 1 else text).append((-weight, weight, token))
+    header, text = _strongest(header, HEADER_CLUES), _strongest(text, TEXT_CLUES)
     weight = _combined(header) + _combined(text)
     clues = tuple([Clue(token, one) for _, one, token in sorted(header + text, reverse=True)])
     return Judgement((1 + math.tanh(weight / 2)) / 2, weight, clues)
@@ -98,13 +100,11 @@ def weigh(ham: int, spam: int, totals: Totals) -> float:
     return for_spam - math.log(PREJUDICE / 2 + seen * ham_share / both)
 
 
-def _strongest(found: list[tuple[float, int]], limit: int) -> list[tuple[float, float, int]]:
-    """(strength, weight, token), so that sorting needs no function."""
-    strong = [(weight if weight > 0 else -weight, weight, token) for weight, token in found]
-    strong.sort(reverse=True)
-    return strong[:limit]
+def _strongest(clues: list[_Weighed], limit: int) -> list[_Weighed]:
+    clues.sort(reverse=True)
+    return clues[:limit]
 
 
-def _combined(clues: list[tuple[float, float, int]]) -> float:
+def _combined(clues: list[_Weighed]) -> float:
     """The sum, growing with the root of how many there are: tokens are far from independent."""
     return math.fsum([weight for _, weight, _ in clues]) / math.sqrt(len(clues) + 1)

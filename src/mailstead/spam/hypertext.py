@@ -76,21 +76,32 @@ class _Reader:
 
     def read(self) -> Page:
         """The whole text, once."""
-        text, at = self._text, 0
+        text, at, into, traits = self._text, 0, self._into, self._traits
         for found in _MARKUP.finditer(text):
             start, end = found.span()
             if start < at:  # in a comment, or in a script
                 continue
             if start > at:
-                self._into.append(text[at:start])
+                into.append(text[at:start])
             closing, name, attributes, comment = found.groups()
+            at = end
             if name:
-                at = self._tag(name.lower(), closing, attributes, end)
+                name = name.lower()
+                if name not in _INLINE:
+                    into.append(" ")
+                if closing:
+                    if name == self._hider or name == "a":
+                        self._close(name)
+                        into = self._into
+                    continue
+                if name not in traits and len(traits) < TRAIT_LIMIT:
+                    traits[name] = None
+                if len(attributes) > 1 or name == self._hider or name in _RAW:
+                    at = self._open(name, attributes[:_TAG_LIMIT], end)
+                    into = self._into
             elif comment:
                 at = self._comment(start, end)
-            else:
-                at = end
-        self._into.append(text[at:])
+        into.append(text[at:])
         return Page(
             shown=_unescape("".join(self._shown)),
             hidden=_unescape("".join(self._hidden)),
@@ -109,26 +120,32 @@ class _Reader:
         self._cuts += len(around) == 2 and around.isalpha()
         return end + 3
 
-    def _tag(self, name: str, closing: str, attributes: str, end: int) -> int:
-        """Takes off what begins here; where it is over."""
-        if name not in _INLINE:
-            self._into.append(" ")
+    def _close(self, name: str) -> None:
         if name == self._hider:
-            self._depth += -1 if closing or name in _IMPLIED else 1
+            self._depth -= 1
             if not self._depth:
                 self._hider, self._into = "", self._shown
-        if closing:
-            if name == "a" and self._anchor:
-                self._end_anchor()
-            return end
-        if name not in self._traits and len(self._traits) < TRAIT_LIMIT:
-            self._traits[name] = None
+        if name == "a" and self._anchor:
+            self._end_anchor()
+
+    def _open(self, name: str, attributes: str, end: int) -> int:
+        """What the tag begins; where it is over."""
+        if name == self._hider:
+            self._depth += -1 if name in _IMPLIED else 1
+            if not self._depth:
+                self._hider, self._into = "", self._shown
         if len(attributes) > 1:
-            self._attributes(name, attributes[:_TAG_LIMIT])
+            self._attributes(name, attributes)
         return self._raw(name, end) if name in _RAW else end
 
     def _attributes(self, name: str, attributes: str) -> None:
-        if not self._hider and name not in _UNHIDING and _HIDING.search(attributes):
+        # Most attributes hide nothing, which is told without a pattern.
+        if (
+            not self._hider
+            and name not in _UNHIDING
+            and (":" in attributes or "idden" in attributes.lower())
+            and _HIDING.search(attributes)
+        ):
             self._hider, self._depth, self._into = name, 1, self._hidden
         if name in _PLAIN or len(self._links) >= LINK_LIMIT:
             return

@@ -21,7 +21,7 @@ from mailstead.spam.sight import Link, Sight, charset_of, file_name, without_lin
 
 HEADER_TOKEN_LIMIT = 1000  # different tokens of the header and the shape
 TEXT_TOKEN_LIMIT = 3000  # different tokens of the text
-WORD_LIMIT = 1000
+WORD_LIMIT = 700  # words of the text that are looked at, repeated ones too
 HIDDEN_LIMIT = 200  # words of hidden text
 SUBJECT_LIMIT = 50  # words of the subject
 RECEIVED_LIMIT = 6  # Received fields, from the top

@@ -4,6 +4,7 @@ For an organisation, one of its accounts, or everybody (organisation 0). An entr
 about those below it, too. Holds: what is found costs the same however many entries there are.
 """
 
+import functools
 import ipaddress
 from collections.abc import Iterable
 from datetime import datetime
@@ -62,15 +63,18 @@ def keys_of(address: str, domains: Iterable[str], addresses: Iterable[str]) -> l
     for domain in domains:
         labels = domain.lower().split(".")[-LABELS_LIMIT:]
         keys += [".".join(labels[start:]) for start in range(max(1, len(labels) - 1))]
+    return [*_networks(address), *dict.fromkeys(keys)][:KEYS_LIMIT]
+
+
+@functools.lru_cache(maxsize=4096)
+def _networks(address: str) -> tuple[str, ...]:
+    """The networks that an address is in, of the lengths that can be named."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
-        networks = []
-    else:
-        networks = [
-            str(ipaddress.ip_network((ip, length), strict=False)) for length in PREFIXES[ip.version]
-        ]
-    return [*networks, *dict.fromkeys(keys)][:KEYS_LIMIT]
+        return ()
+    lengths = PREFIXES[ip.version]
+    return tuple(str(ipaddress.ip_network((ip, length), strict=False)) for length in lengths)
 
 
 def find(tx: Tx, organisation: OrganisationId, account: AccountId, keys: list[str]) -> list[Entry]:

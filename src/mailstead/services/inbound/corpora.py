@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from mailstead.model.numbers import AccountId, OrganisationId
-from mailstead.spam.bayes import OPEN, Judgement, Totals, judge, weigh
+from mailstead.spam.bayes import FAINT, OPEN, Judgement, Totals, judge, weigh
 from mailstead.storage import spam_corpus
 from mailstead.storage.spam_corpus import EVERYBODY, Corpus, Counts
 from mailstead.storage.store import Tx
@@ -28,8 +28,7 @@ class Known(msgspec.Struct):
     """The weights of one corpus, as they were in a generation of it."""
 
     generation: Generation
-    totals: Totals
-    weights: dict[int, float] = {}
+    weights: dict[int, float]
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -38,9 +37,9 @@ class Seen(msgspec.Struct, frozen=True):
     key: Key
     generation: Generation
     totals: Totals
-    asked: Sequence[int]
-    counts: Counts
-    own: Counts
+    weights: list[float | None]  # of the tokens, those that are known
+    counts: Counts = {}  # of the others
+    own: Counts = {}
 
 
 class Corpora:
@@ -74,50 +73,57 @@ class Corpora:
         generation = (all_.generation if all_ else 0, own.generation if own else 0)
         totals = _together(all_, own)
         if not totals.enough:
-            return Seen(key, generation, totals, (), {}, {})
+            return Seen(key, generation, totals, [])
         known = self._known.get(key)
-        asked = tokens
         if known is not None and known.generation == generation:
-            asked = [token for token in tokens if token not in known.weights]
+            weights = list(map(known.weights.get, tokens))
+            asked = [token for token, one in zip(tokens, weights, strict=True) if one is None]
+        else:
+            weights, asked = [None] * len(tokens), list(tokens)
+        if not asked:
+            return Seen(key, generation, totals, weights)
         organisation, account = key
-        return Seen(
-            key,
-            generation,
-            totals,
-            asked,
-            spam_corpus.counts(tx, organisation, EVERYBODY, asked) if asked else {},
-            spam_corpus.counts(tx, organisation, account, asked) if asked and own else {},
-        )
+        counts = spam_corpus.counts(tx, organisation, EVERYBODY, asked)
+        own_counts = spam_corpus.counts(tx, organisation, account, asked) if own else {}
+        return Seen(key, generation, totals, weights, counts, own_counts)
 
     def judge(self, seen: Seen, tokens: Sequence[int]) -> Judgement:
         """The judgement on these tokens, which `look` was told of."""
         if not seen.totals.enough:
             return OPEN
-        known = self._learn(seen)
-        return judge(tokens, [known.weights.get(token, 0.0) for token in tokens])
+        weights = seen.weights
+        if None in weights:
+            new = {
+                token: _weight(seen, token)
+                for token, one in zip(tokens, weights, strict=True)
+                if one is None
+            }
+            self._learn(seen, new)
+            weights = [
+                new[token] if one is None else one
+                for token, one in zip(tokens, weights, strict=True)
+            ]
+        return judge(tokens, weights)  # type: ignore[arg-type]
 
-    def _learn(self, seen: Seen) -> Known:
+    def _learn(self, seen: Seen, new: dict[int, float]) -> None:
         known = self._known.pop(seen.key, None)
         if known is None or known.generation != seen.generation:
             self._size -= len(known.weights) if known else 0
-            known = Known(seen.generation, seen.totals)
+            known = Known(seen.generation, {})
         before = len(known.weights)
-        for token in seen.asked:
-            known.weights[token] = _weight(seen, token)
+        known.weights.update(new)
         self._size += len(known.weights) - before
-        while self._size > KEPT_LIMIT and self._known:
-            self._size -= len(self._known.popitem(last=False)[1].weights)
-        if self._size > KEPT_LIMIT:
-            known.weights = {token: known.weights[token] for token in seen.asked}
-            self._size = len(known.weights)
         self._known[seen.key] = known
-        return known
+        while self._size > KEPT_LIMIT:
+            self._size -= len(self._known.popitem(last=False)[1].weights)
 
 
 def _weight(seen: Seen, token: int) -> float:
+    """What it weighs; nothing, if that is hardly anything."""
     ham, spam = seen.counts.get(token, (0, 0))
     own_ham, own_spam = seen.own.get(token, (0, 0))
-    return weigh(ham + OWN * own_ham, spam + OWN * own_spam, seen.totals)
+    weight = weigh(ham + OWN * own_ham, spam + OWN * own_spam, seen.totals)
+    return weight if abs(weight) > FAINT else 0.0
 
 
 def _together(all_: Corpus | None, own: Corpus | None) -> Totals:

@@ -5,6 +5,7 @@ most. A sender is remembered by a name only if the name is proven to be its own.
 Holds: nobody waits for it but one message a minute; what is noted is bounded, and may be lost.
 """
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -85,6 +86,7 @@ def proves_author(evidence: Evidence) -> bool:
     return dmarc.result is Dmarc.PASS
 
 
+@functools.lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
     """The network that is remembered: those around an address mostly do the same."""
     ip = ipaddress.ip_address(address.partition("%")[0])
