@@ -17,7 +17,7 @@ def sorted_mail(tmp_path: Path) -> Path:
     for kind, text in (("ham", LUNCH), ("spam", OFFER)):
         folder = tmp_path / kind
         folder.mkdir()
-        for number in range(60):
+        for number in range(100):
             (folder / f"{number}.eml").write_text(text + f"Message {number}.\n")
     return tmp_path
 
@@ -26,13 +26,13 @@ def test_training(mailstead: Shell, sorted_mail: Path) -> None:
     assert "Nothing was learnt" in mailstead("spam", "stats").out
     assert mailstead("spam", "train", str(sorted_mail / "ham"), "--ham").code == 0
     trained = mailstead("spam", "train", str(sorted_mail / "spam"), "--spam", "--json").json()
-    assert trained == {"messages": 60, "kind": "spam"}
+    assert trained == {"messages": 100, "kind": "spam"}
     (one,) = mailstead("spam", "stats", "--json").json()
     assert (one["organisation"], one["account"], one["ham"], one["spam"]) == (
         "example.org",
         "",
-        60,
-        60,
+        100,
+        100,
     )
     offer, lunch = (str(sorted_mail / kind / "0.eml") for kind in ("spam", "ham"))
     found = mailstead("spam", "test", offer, "--json").json()

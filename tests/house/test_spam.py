@@ -258,7 +258,7 @@ SPAM = [
 ]
 
 
-async def train(house: SimulatedHouse, times: int = 15) -> None:
+async def train(house: SimulatedHouse, times: int = 25) -> None:
     """What an operator has sorted."""
     for messages, spam in ((HAM, False), (SPAM, True)):
         whole = [compose_elsewhere(BOB, [ALICE], *one) for one in messages]
@@ -301,7 +301,7 @@ async def test_moving_one_back_lands_the_next_one_right(world: SimulatedWorld) -
     world.zone["TXT", "example.net"] = f"v=spf1 ip4:{HOST} -all"
     world.zone["TXT", "_dmarc.example.net"] = "v=DMARC1; p=none"
     house = await world.house("example.org", ["alice"])
-    await train(house, 5)
+    await train(house)
     herbs = "Limited offer of our garden: order now at http://herbs.example/\r\n"
     news = ("Herbs of our garden!!", herbs)
     await receive(house, *news)

@@ -42,10 +42,10 @@ def judged(weight):
     ("judgement", "totals", "points"),
     [
         (OPEN, PLENTY, 0.0),
-        (judged(0.0), PLENTY, 1.5),
+        (judged(0.0), PLENTY, 1.7),
         (judged(100.0), PLENTY, 11.0),
         (judged(-100.0), PLENTY, -7.0),
-        (judged(-100.0), Totals(1000, 5), -0.7),
+        (judged(-100.0), Totals(1000, 5), -0.35),
     ],
 )
 def test_points_for_what_was_learnt(judgement, totals, points):

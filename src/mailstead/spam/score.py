@@ -17,9 +17,9 @@ DETAIL_LIMIT = 200  # characters of a detail that are kept
 PARTS_LIMIT = 60  # reasons that are kept; what is left out is one reason together
 
 # Points for what the counts of tokens say, by the weight of the judgement: straight between these.
-LEARNT = ((-30.0, -7.0), (0.0, 1.5), (12.0, 5.1), (30.0, 9.0), (60.0, 11.0))
+LEARNT = ((-30.0, -7.0), (0.0, 1.7), (12.0, 5.3), (30.0, 9.0), (60.0, 11.0))
 LEARNT_RULE = "learnt"
-SURE = 50  # messages of each kind that have to be learnt before the counts are fully believed
+SURE = 100  # messages of each kind that have to be learnt before the counts are fully believed
 FADED = 0.25  # what is left of a rule that fades, once
 LEARNT_ALL = 200  # messages of each kind were learnt
 
