@@ -168,3 +168,23 @@ def test_system_servers(tmp_path) -> None:  # type: ignore[no-untyped-def]
     assert system_servers(path) == [Endpoint("192.0.2.53", 53), Endpoint("fe80::1", 53)]
     assert system_servers(tmp_path / "none") == [Endpoint("127.0.0.1", 53)]
     assert timedelta(hours=1) >= resolver.TTL_LIMIT
+
+
+async def test_who_goes_away_takes_no_answer_with_him() -> None:
+    """Two ask the same; the one who really asked hangs up, and the other hears all the same."""
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(DnsServer, local_addr=("127.0.0.1", 0))
+    asked = asyncio.Event()
+    server.answer = lambda query: asked.set()
+    port = transport.get_extra_info("sockname")[1]
+    stub = StubResolver([Endpoint("127.0.0.1", port)], SocketNetwork(), SystemClock())
+    question = Question("A", "mx1.example.org")
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(stub.ask(question))
+        second = group.create_task(stub.ask(question))
+        await asked.wait()
+        server.answer = respond
+        first.cancel()
+    transport.close()
+    assert first.cancelled()
+    assert second.result().status is Status.NOERROR

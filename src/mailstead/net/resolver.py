@@ -46,7 +46,7 @@ class StubResolver:
     ) -> None:
         self._servers, self._network, self._clock, self._trusted = servers, network, clock, trusted
         self._cache: dict[Question, _Cached] = {}
-        self._under_way: dict[Question, asyncio.Future[Answer]] = {}
+        self._under_way: dict[Question, asyncio.Future[Answer | None]] = {}
 
     async def ask(self, question: Question) -> Answer:
         """The answer; a failure is an answer too."""
@@ -54,14 +54,16 @@ class StubResolver:
         if cached is not None and cached.until > self._clock.now():
             return cached.answer
         running = self._under_way.get(question)
-        if running is not None:
-            return await asyncio.shield(running)
-        return await self._ask_for_all(question)
+        if running is None:
+            return await self._ask_for_all(question)
+        answer = await asyncio.shield(running)
+        # None: who asked went away meanwhile, which says nothing about the name.
+        return answer if answer is not None else await self.ask(question)
 
     async def _ask_for_all(self, question: Question) -> Answer:
         future = asyncio.get_running_loop().create_future()
         self._under_way[question] = future
-        answer, ttl = Answer(Status.TIMEOUT), FAILURE_TTL
+        answer: Answer | None = None
         try:
             answer, ttl = await self._look_up(question)
         finally:

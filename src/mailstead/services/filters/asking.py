@@ -146,7 +146,9 @@ class Filters:
         try:
             if engine.kind == "clamd":
                 return await clamd.ask(stream, letter, engine.name)
-            return await milter.ask(stream, letter, engine.name, self._new_body)
+            opinion = await milter.ask(stream, letter, engine.name, self._new_body)
+            await stream.close()  # it has still to hear that we go
+            return opinion
         finally:
             stream.abort()
 
