@@ -8,6 +8,7 @@ from mailstead.message import header as fields
 from mailstead.model.entries import Refused, Scored
 from mailstead.model.mailbox import Mailbox
 from mailstead.model.reply import Reply
+from mailstead.services import directory
 from mailstead.services.explain import explain
 from mailstead.services.replay import Change, replay
 from mailstead.storage import accounts, filter_lists, journal, queue, spam_corpus, thresholds
@@ -328,6 +329,27 @@ async def test_what_people_move_is_learnt_and_taken_back(world: SimulatedWorld) 
         lambda tx: tx.value("SELECT count(*) FROM spam_token WHERE spam > 0")
     )
     assert left == 0
+
+
+async def test_who_is_gone_is_forgotten(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice", "carol"])
+    await receive(house, *CLEAN)
+    await move(house, "INBOX", "Junk")
+    await learnt(house)
+    await put(house, "junk", 7, ALICE)
+    await add_to_list(house, BOB, BLOCK, ALICE)
+    await directory.erase_account(house.house.store, ALICE, lambda gone: None)
+    assert await learnt(house) == {0: (0, 1)}  # what all have learnt stays
+    tables = ("filter_setting", "filter_list", "spam_lesson", "spam_learnt")
+    for table in tables:
+        rows = await house.house.store.read(lambda tx, t=table: tx.rows(f"SELECT * FROM {t}"))  # type: ignore[misc]
+        assert rows == [], table
+    assert (
+        await house.house.store.read(
+            lambda tx: tx.rows("SELECT account FROM spam_token WHERE account > 0")
+        )
+        == []
+    )
 
 
 async def test_the_filter_does_not_learn_from_itself(world: SimulatedWorld) -> None:

@@ -217,6 +217,13 @@ _SLICED = (
     " WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account) LIMIT :limit)",
     "DELETE FROM correspondent WHERE (account, address) IN (SELECT account, address"
     " FROM correspondent WHERE account = :account LIMIT :limit)",
+    "DELETE FROM spam_learnt WHERE email IN"
+    " (SELECT email FROM spam_learnt WHERE account = :account LIMIT :limit)",
+    "DELETE FROM spam_lesson WHERE id IN"
+    " (SELECT id FROM spam_lesson WHERE account = :account LIMIT :limit)",
+    "DELETE FROM spam_token WHERE (organisation, account, token) IN"
+    " (SELECT organisation, account, token FROM spam_token WHERE organisation ="
+    " (SELECT organisation FROM account WHERE id = :account) AND account = :account LIMIT :limit)",
 )
 _AT_ONCE = (
     "DELETE FROM expunged WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account)",
@@ -230,5 +237,12 @@ _AT_ONCE = (
     "DELETE FROM app_password WHERE account = :account",
     "DELETE FROM login_certificate WHERE account = :account",
     "DELETE FROM maildrop_lock WHERE account = :account",
+    "DELETE FROM spam_lesson WHERE account = :account",
+    "DELETE FROM spam_learnt WHERE account = :account",
+    "DELETE FROM spam_token WHERE organisation ="
+    " (SELECT organisation FROM account WHERE id = :account) AND account = :account",
+    "DELETE FROM spam_corpus WHERE account = :account",
+    "DELETE FROM filter_setting WHERE account = :account",
+    "DELETE FROM filter_list WHERE account = :account",
     "DELETE FROM mailbox WHERE account = :account",
 )
