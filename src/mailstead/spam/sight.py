@@ -63,7 +63,7 @@ def look(header: bytes, part: Part, body: Buffer) -> Sight:
     values = _values(header[:HEADER_LIMIT])
     parts = list(itertools.islice(_walk(part), PART_LIMIT))
     pages = list(_pages(parts, body))
-    texts = [fold_case(page.shown) for page in pages]
+    texts = [_small(page.shown) for page in pages]
     return Sight(
         values=values,
         subject=decode(values.get("subject", [b""])[0]),
@@ -92,6 +92,18 @@ def _walk(part: Part) -> Iterator[Part]:
 
 
 # Text
+
+
+def _small(text: str) -> str:
+    """The text in small letters; compatible forms are made one only where there may be some."""
+    if text.isascii():
+        return text.lower()
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        return fold_case(text)
+    return text.casefold().replace("\u00a0", " ")
+
 
 # Much is HTML that does not say so.
 _MARKUP = re.compile(r"<(?:html|body|head|table|font|!doctype html)\b", re.I)
