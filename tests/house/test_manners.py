@@ -142,6 +142,18 @@ async def test_the_domain_that_spf_names_is_one_source(world: SimulatedWorld) ->
     assert (await receive(house, source="198.51.100.1", path=path)).ok
 
 
+async def test_who_was_welcome_before_does_not_wait(world: SimulatedWorld) -> None:
+    house = await world.house("example.org", ["alice"])
+    for number in range(3):
+        assert (await receive(house, source=f"192.0.2.{number + 1}")).ok
+    await house.house.site.scoring.memory.write()
+    switch = Switch(EVERYBODY, "", "on")
+    await house.house.store.write(lambda tx: switches.put(tx, GREYLISTING, switch))
+    await world.sleep(minutes=2)
+    assert (await receive(house)).ok
+    assert await receive(house, source="198.51.100.1") == COME_AGAIN
+
+
 async def test_postmaster_hears_everybody(world: SimulatedWorld) -> None:
     house = await greylisting(world)
     assert (await receive(house, to="postmaster@example.org")).ok

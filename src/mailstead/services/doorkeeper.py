@@ -129,7 +129,9 @@ class Doorkeeper:
         limits.add(self._counters, limits.HOST_RATE, limits.unit_of(address), self._now())
 
     def is_welcome(self, address: str) -> bool:
-        """Whether it has lately, or somebody has logged in well from there."""
+        """Whether it has lately, is on this machine, or somebody has logged in well from there."""
+        if limits.is_within(address, limits.LOOPBACK):
+            return True
         unit, now = limits.unit_of(address), self._now()
         known = limits.count(self._counters, limits.HOST_RATE, unit, now) > 0
         return known or limits.is_good(self._counters, unit, now)

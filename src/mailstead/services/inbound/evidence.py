@@ -123,6 +123,7 @@ class Gathering:
         chained = self._chain.messages if isinstance(self._chain, Chain) else []
         self._hashes = body_hashes([*self._found, *chained])
         self._authors = author_addresses(header)[:AUTHORS_LIMIT]
+        self._spf: SpfVerdict | None = None
         self._asked = self._subjects()
         setting.caller.learn()
         self._errand = Errand(self._ask())
@@ -207,9 +208,11 @@ class Gathering:
         return tuple(await errand.join(deadline) or ())
 
     async def _ask_spf(self) -> SpfVerdict:
-        client = self._client
-        check = check_mail_from(client.address, client.reverse_path, client.helo)
-        return await answer(check, self._answers)
+        if self._spf is None:
+            client = self._client
+            check = check_mail_from(client.address, client.reverse_path, client.helo)
+            self._spf = await answer(check, self._answers)
+        return self._spf
 
     async def _ask_key(self, one: object) -> Answer:
         if not isinstance(one, Signature):

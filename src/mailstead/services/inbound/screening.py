@@ -35,6 +35,7 @@ from mailstead.services.inbound.evidence import (
 )
 from mailstead.services.inbound.facts import Fact
 from mailstead.services.inbound.manners import Manners
+from mailstead.services.inbound.memory import senders_of
 from mailstead.services.inbound.policy import (
     HARDER,
     UNSURE,
@@ -48,6 +49,7 @@ from mailstead.services.inbound.policy import (
     without_the_dns,
 )
 from mailstead.services.inbound.scoring import (
+    Read,
     Scored,
     hosts_of,
     marks_of,
@@ -157,7 +159,7 @@ class Screening:
         outcomes = [await self._wait_no_longer(evidence, one) for one in outcomes]
         outcomes = [await self._review(evidence, one, scanned) for one in outcomes]
         refusal = fold(outcomes)
-        if refusal is None and await waiting.is_put_off(store, evidence, found):
+        if refusal is None and await self._is_put_off(evidence, message, found):
             refusal = waiting.COME_AGAIN
         if refusal is None or refusal.permanent:
             noted = [(one.found, one.is_junk) for one in outcomes]
@@ -169,6 +171,11 @@ class Screening:
         entries: tuple[AnyEntry, ...] = (entry, *entries_of(outcomes, now))
         entries = (*scanned.entries, *entries)
         return Screened(evidence, self._site.hostname, taken, refusal, entries, scanned)
+
+    async def _is_put_off(self, evidence: Evidence, message: Read, found: Sequence[Found]) -> bool:
+        """Whether greylisting lets it wait."""
+        senders = senders_of(evidence, message.authors, self._site.scoring.rules.names)
+        return await waiting.is_put_off(self._site.store, evidence, found, senders)
 
     async def _scan(self, letter: Letter) -> Scanned:
         """What other programs say of it."""

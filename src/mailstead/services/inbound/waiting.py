@@ -15,27 +15,31 @@ from mailstead.msgauth.spf.record import Spf
 from mailstead.services.delivery.recipients import Found
 from mailstead.services.inbound.evidence import Evidence
 from mailstead.services.limits import network_of
-from mailstead.storage import greylist, switches
+from mailstead.storage import greylist, sender_memory, switches
+from mailstead.storage.sender_memory import Sender
 from mailstead.storage.store import Store, Tx
 from mailstead.storage.switches import GREYLISTING
 
 WAIT = timedelta(minutes=4, seconds=30)  # most servers try again after five minutes
 WINDOW = timedelta(days=2)  # for the second attempt
-WELL_KNOWN = 3  # so much different mail has passed: the source is asked no more
+WELL_KNOWN = 3  # so much different mail has passed, or was welcome: it is asked no more
+MOSTLY = 4  # times as much welcome mail as spam
 DNS_WAIT = timedelta(hours=24)
 _DNS = "dns"
 
 COME_AGAIN = Reply(451, "4.7.1", "We do not know you yet; come again in five minutes")
 
 
-async def is_put_off(store: Store, evidence: Evidence, found: Sequence[Found]) -> bool:
+async def is_put_off(
+    store: Store, evidence: Evidence, found: Sequence[Found], senders: Sequence[Sender] = ()
+) -> bool:
     """Whether the message has to come again, for greylisting of all its recipients."""
     if _proves_itself(evidence):
         return False
     if not await store.look_up(lambda tx: all(_is_greylisted(tx, one) for one in found)):
         return False
     source, domain = _source(evidence), _domain(evidence)
-    if await store.look_up(lambda tx: _is_known(tx, source, domain, found)):
+    if await store.look_up(lambda tx: _is_known(tx, source, domain, found, senders)):
         return False
 
     def knock(tx: Tx) -> bool:
@@ -58,7 +62,13 @@ def _is_greylisted(tx: Tx, found: Found) -> bool:
     return switches.is_on(tx, GREYLISTING, found.organisation, found.address.domain)
 
 
-def _is_known(tx: Tx, source: str, domain: str, found: Sequence[Found]) -> bool:
+def _is_known(
+    tx: Tx, source: str, domain: str, found: Sequence[Found], senders: Sequence[Sender]
+) -> bool:
+    for organisation in {one.organisation for one in found}:
+        known = sender_memory.find(tx, organisation, senders).values()
+        if any(one.ham >= WELL_KNOWN and one.ham > MOSTLY * one.spam for one in known):
+            return True
     if greylist.count_passed(tx, source, WELL_KNOWN) >= WELL_KNOWN:
         return True
     return any(greylist.has_passed(tx, source, domain, str(one.address)) for one in found)
