@@ -69,6 +69,7 @@ class Wishes(msgspec.Struct, frozen=True):
     """How a recipient wants its mail judged: what its organisation, domain and account say."""
 
     sealers: frozenset[str] = frozenset()  # whose ARC seals are believed
+    greylisted: bool = False
 
 
 class Points(msgspec.Struct, frozen=True):

@@ -139,14 +139,13 @@ class Screening:
         """The outcome for these recipients, once the body is complete."""
         now, store, scoring = self._site.world.clock.now(), self._site.store, self._site.scoring
         message = await scoring.read(arrived.received + self._header, arrived.body)
-        hosted = await store.look_up(lambda tx: hosts_author(tx, self._header))
+        hosted, wishes = await store.look_up(lambda tx: _look_up(tx, self._header, found))
         links = subjects_of_domains(hosts_of(message))
         async with asyncio.TaskGroup() as group:
             asked = group.create_task(self._scan(letter))
             evidence = await self._gathering.finish(now, arrived.manners, links, hosted=hosted)
         scanned = asked.result()
         evidence = with_opinions(evidence, scanned)
-        wishes = await store.look_up(lambda tx: [wishes_of(tx, one) for one in found])
         scores = await scoring.score(message, evidence, found, now)
         outcomes = [
             Outcome(
@@ -159,18 +158,25 @@ class Screening:
         outcomes = [await self._wait_no_longer(evidence, one) for one in outcomes]
         outcomes = [await self._review(evidence, one, scanned) for one in outcomes]
         refusal = fold(outcomes)
-        if refusal is None and await self._is_put_off(evidence, message, found):
+        greylisted = refusal is None and all(one.greylisted for one in wishes)
+        if greylisted and await self._is_put_off(evidence, message, found):
             refusal = waiting.COME_AGAIN
         if refusal is None or refusal.permanent:
             noted = [(one.found, one.is_junk) for one in outcomes]
             await scoring.note(message, evidence, noted, now)
-        taken = [one.found for one in outcomes]
-        if refusal is None:
-            taken = await store.look_up(lambda tx: _file(tx, outcomes))
+        taken = [one.found for one in outcomes] if refusal else await self._file(outcomes)
         entry = authentication.entry_of(evidence, chief(outcomes), now)
         entries: tuple[AnyEntry, ...] = (entry, *entries_of(outcomes, now))
         entries = (*scanned.entries, *entries)
         return Screened(evidence, self._site.hostname, taken, refusal, entries, scanned)
+
+    async def _file(self, outcomes: Sequence[Outcome]) -> list[Found]:
+        """The recipients with the mailboxes that their verdicts mean, and what the filter says."""
+        filed = [_marked(one) for one in outcomes]
+        if not any(one.is_junk for one in outcomes):
+            return filed
+        junk = [one.is_junk for one in outcomes]
+        return await self._site.store.look_up(lambda tx: _into_junk(tx, filed, junk))
 
     async def _is_put_off(self, evidence: Evidence, message: Read, found: Sequence[Found]) -> bool:
         """Whether greylisting lets it wait."""
@@ -225,7 +231,12 @@ def hosts_author(tx: Tx, header: bytes) -> bool:
 
 def wishes_of(tx: Tx, found: Found) -> Wishes:
     """How the recipient wants its mail judged."""
-    return Wishes(sealers=arc_sealers.believed_by(tx, found.organisation))
+    sealers = arc_sealers.believed_by(tx, found.organisation)
+    return Wishes(sealers, waiting.is_greylisted(tx, found))
+
+
+def _look_up(tx: Tx, header: bytes, found: Sequence[Found]) -> tuple[bool, list[Wishes]]:
+    return hosts_author(tx, header), [wishes_of(tx, one) for one in found]
 
 
 def chief(outcomes: Sequence[Outcome]) -> Verdict:
@@ -279,15 +290,14 @@ def entries_of(outcomes: Sequence[Outcome], now: datetime) -> list[ScoredEntry]:
     ]
 
 
-def _file(tx: Tx, outcomes: Sequence[Outcome]) -> list[Found]:
-    return [_filed(tx, one) for one in outcomes]
-
-
-def _filed(tx: Tx, outcome: Outcome) -> Found:
-    marks = marks_of(outcome.scored, outcome.is_junk)
-    found = msgspec.structs.replace(
+def _marked(outcome: Outcome) -> Found:
+    return msgspec.structs.replace(
         outcome.found,
-        marks=marks,
+        marks=marks_of(outcome.scored, outcome.is_junk),
         quarantined=outcome.verdict.action is Action.QUARANTINE,
     )
-    return recipients.into_junk(tx, [found])[0] if outcome.is_junk else found
+
+
+def _into_junk(tx: Tx, filed: Sequence[Found], junk: Sequence[bool]) -> list[Found]:
+    pairs = zip(filed, junk, strict=True)
+    return [recipients.into_junk(tx, [one])[0] if is_junk else one for one, is_junk in pairs]

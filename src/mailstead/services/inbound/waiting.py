@@ -33,10 +33,8 @@ COME_AGAIN = Reply(451, "4.7.1", "We do not know you yet; come again in five min
 async def is_put_off(
     store: Store, evidence: Evidence, found: Sequence[Found], senders: Sequence[Sender] = ()
 ) -> bool:
-    """Whether the message has to come again, for greylisting of all its recipients."""
+    """Whether the message has to come again; greylisting is on for all its recipients."""
     if _proves_itself(evidence):
-        return False
-    if not await store.look_up(lambda tx: all(_is_greylisted(tx, one) for one in found)):
         return False
     source, domain = _source(evidence), _domain(evidence)
     if await store.look_up(lambda tx: _is_known(tx, source, domain, found, senders)):
@@ -56,7 +54,8 @@ def _proves_itself(evidence: Evidence) -> bool:
     return any(hit.allows for hit in evidence.hits if hit.of_client)
 
 
-def _is_greylisted(tx: Tx, found: Found) -> bool:
+def is_greylisted(tx: Tx, found: Found) -> bool:
+    """Whether greylisting is on for the recipient."""
     if found.rule == "role":  # postmaster and abuse hear everybody
         return False
     return switches.is_on(tx, GREYLISTING, found.organisation, found.address.domain)
