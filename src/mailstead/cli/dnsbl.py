@@ -6,7 +6,7 @@ import ipaddress
 import click
 import msgspec
 
-from mailstead.cli.house import operate
+from mailstead.cli.house import operate, read
 from mailstead.cli.main import TRY_LATER
 from mailstead.cli.printing import for_operators, show
 from mailstead.model.address import parse_domain
@@ -25,8 +25,10 @@ from mailstead.msgauth.dnsbl import (
     look_up,
 )
 from mailstead.server.wiring import House
-from mailstead.services.inbound.zones import shipped_zones
+from mailstead.services.inbound.lists import zones_in_use
+from mailstead.services.inbound.zones import shipped_zones, with_key
 from mailstead.services.outbound.asking import answer
+from mailstead.storage import dnsbl_uses
 
 CHECK_TIMEOUT = 60.0  # seconds
 
@@ -71,14 +73,20 @@ def _subject(text: str) -> Subject:
 
 
 def _zones(subject: Subject, only: tuple[str, ...]) -> list[Zone]:
-    """The zones that list such a thing, and are on or asked for by name."""
+    """The zones that list such a thing, and are used or asked for by name."""
     if isinstance(subject, ipaddress.IPv6Address):
         subject = subject.ipv4_mapped or subject
     known = shipped_zones()
     names = {one.zone.name for one in known}
     if unknown := set(only) - names:
         raise click.UsageError(f"no list {min(unknown)!r}; there are {', '.join(sorted(names))}")
-    wanted = [one.zone for one in known if (one.zone.name in only if only else one.on)]
+    uses = read(dnsbl_uses.list_all)
+    used = zones_in_use(uses)
+    if only:
+        keys = {use.zone: use.key for use in uses}
+        named = [one for one in known if one.zone.name in only]
+        used = tuple(with_key(one, keys.get(one.zone.name, "")) for one in named)
+    wanted = [one.zone for one in used]
     zones = [zone for zone in wanted if kind_of(subject) in zone.kinds]
     if not zones:
         raise click.UsageError("none of these lists has entries of that kind")
