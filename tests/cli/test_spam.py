@@ -77,6 +77,7 @@ def test_thresholds(mailstead: Shell) -> None:
         ("quarantine", ""): None,
         ("defer", ""): None,
         ("refuse", ""): 15,
+        ("hold", ""): None,
         ("refuse", "alice@example.org"): None,
         ("junk", "example.org"): 7,
     }

@@ -18,6 +18,7 @@ from mailstead.storage.queue import Filter
 from mailstead.storage.spam_corpus import EVERYBODY
 from mailstead.storage.store import Tx
 from mailstead.storage.thresholds import NEVER, Whose
+from mailstead.testing.cast.sink import sink
 from mailstead.testing.clock import START
 from mailstead.testing.house import SimulatedHouse, SimulatedWorld, compose_elsewhere
 from mailstead.testing.smtp import SmtpClient
@@ -382,6 +383,37 @@ async def test_keywords_are_lessons(
     for mode, keyword in changes:
         await house.house.mailboxes.set_flags(mailbox.id, [(1, 9)], mode, 0, keyword)
     assert (await learnt(house)).get(0) == expected
+
+
+# ---------------------------------------------------------------------- what leaves
+
+
+async def test_spam_of_a_stolen_account_is_held(world: SimulatedWorld) -> None:
+    """T14: before fifty leave; who and why is told."""
+    away = sink()
+    world.zone["MX", "example.net"] = "10 mx.example.net"
+    world.zone["A", "mx.example.net"] = "192.0.2.25"
+    world.network.listen("192.0.2.25", 25, away.serve)
+    house = await world.house("example.org", ["alice"])
+    await house.submit(ALICE, BOB, *OFFER)
+    assert told(house) == []  # nobody asked for it
+    await put(house, "hold", 4)
+    await house.submit(ALICE, BOB, *CLEAN)
+    for number in range(60):
+        assert (await house.submit(ALICE, f"b{number}@example.net", *OFFER)).ok
+    await world.sleep(minutes=10)
+    assert len(away.received) == 2
+    assert [entry.action for entry in told(house)] == ["send"] + ["hold"] * 60
+    held = await house.house.operators.find(Filter(held=True), 100)
+    assert len(held) == 60
+    trace = held[0][1].trace
+    story = await house.house.store.read(lambda tx: journal.find(tx, trace))
+    assert story is not None
+    said = [line.text for line in explain(story.entries)]
+    assert any("held back" in text and "b0@example.net" in text for text in said)
+    await house.house.operators.release(Filter(ids=(held[0][0].id,)))
+    await world.sleep(minutes=5)
+    assert len(away.received) == 3
 
 
 # ---------------------------------------------------------------------- what would change

@@ -72,7 +72,7 @@ class Scored(Entry, frozen=True, tag="scored"):
     total: float
     parts: tuple[ScoredPart, ...]
     recipients: tuple[str, ...]
-    action: str = "inbox"  # "inbox", "junk", "quarantine", "defer", "refuse"
+    action: str = "inbox"  # or "junk", "quarantine", "defer", "refuse"; "send", "hold" of our own
     reason: str = ""
     junk_at: float = 5.0  # points from which on that is junk
     refuse_at: float = 15.0

@@ -370,6 +370,8 @@ _OUTCOMES = {
     "quarantine": "It is quarantined for {to}",
     "defer": "It was put off for {to}",
     "refuse": "It was refused for {to}",
+    "send": "It may leave to {to}",
+    "hold": "It is held back, and waits to leave to {to}",
 }
 
 
@@ -377,7 +379,8 @@ def _scored(entry: Scored) -> Line:
     to = ", ".join(entry.recipients)
     why = f" ({entry.reason})" if entry.reason else ""
     outcome_ = _OUTCOMES.get(entry.action, entry.action).format(to=to)
-    text = f"The filter gives it {entry.total:g} points, Junk from {entry.junk_at:g} on."
+    what = "held" if entry.action in ("send", "hold") else "Junk"
+    text = f"The filter gives it {entry.total:g} points, {what} from {entry.junk_at:g} on."
     return Line(entry.at, f"{text} {outcome_}{why}.", tuple(map(_reason, entry.parts)))
 
 

@@ -6,10 +6,11 @@ Holds: what is not changed moves no message.
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import TypeGuard
 
 import msgspec
 
-from mailstead.model.entries import Accepted, Refused, Scored
+from mailstead.model.entries import Accepted, AnyEntry, Refused, Scored
 from mailstead.model.numbers import TraceId
 from mailstead.storage import journal, spam_corpus
 from mailstead.storage.journal import Story
@@ -56,7 +57,7 @@ async def replay(store: Store, since: datetime, change: Change) -> Replayed:
     ):
         after = page[-1][0]
         for _, story in page:
-            scored = [entry for entry in story.entries if isinstance(entry, Scored)]
+            scored = [entry for entry in story.entries if _came_in(entry)]
             judged += len(scored)
             moved += [found for one in scored if (found := _move(story, one, change))]
         if len(moved) > MOVED_LIMIT:
@@ -66,6 +67,11 @@ async def replay(store: Store, since: datetime, change: Change) -> Replayed:
         judged,
         [msgspec.structs.replace(one, people=said.get(one.trace, "")) for one in moved],
     )
+
+
+def _came_in(entry: AnyEntry) -> TypeGuard[Scored]:
+    """What our own people sent is judged by another threshold."""
+    return isinstance(entry, Scored) and entry.action not in ("send", "hold")
 
 
 def _move(story: Story, entry: Scored, change: Change) -> Moved | None:

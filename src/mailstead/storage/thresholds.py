@@ -1,4 +1,4 @@
-"""From how many points on mail is junk, quarantined, put off, refused: for everybody, an
+"""From how many points on mail is junk, quarantined, put off, refused, held: for everybody, an
 organisation, one of its domains, an account.
 
 Rows of filter_setting; the most exact one counts for each name. "never" is a threshold that no
@@ -13,7 +13,7 @@ from mailstead.storage.store import Tx
 
 EVERYBODY = OrganisationId(0)
 NEVER = 1_000_000.0
-NAMES = ("junk", "quarantine", "defer", "refuse")
+NAMES = ("junk", "quarantine", "defer", "refuse", "hold")
 
 
 class Thresholds(msgspec.Struct, frozen=True):
@@ -23,6 +23,7 @@ class Thresholds(msgspec.Struct, frozen=True):
     quarantine: float = NEVER
     defer: float = NEVER
     refuse: float = 15.0
+    hold: float = NEVER  # of what our own people send
 
 
 class Whose(msgspec.Struct, frozen=True):

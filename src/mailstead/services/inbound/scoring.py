@@ -134,6 +134,17 @@ class Scoring:
         clues = tuple((words[clue.token], clue.weight) for clue in judgement.clues)
         return Tested(score, totals, judgement.probability, clues)
 
+    async def judge_leaving(
+        self, header: bytes, body: Buffer, sender: Whose, now: datetime
+    ) -> Scored | None:
+        """What a message of our own people says, if somebody wants to see it before it leaves."""
+        known = await self._store.look_up(lambda tx: thresholds.find(tx, sender))
+        if known.hold >= thresholds.NEVER:
+            return None
+        # An account that was stolen has taught us that its owner's mail is welcome.
+        tested = await self.test(header, body, sender.organisation, EVERYBODY, now)
+        return Scored(tested.score, known)
+
     async def judge(self, message: Read, evidence: Evidence, now: datetime) -> list[Part]:
         """What is the same for all recipients."""
         known = circumstances(message, evidence, await self._own_names(now), now)

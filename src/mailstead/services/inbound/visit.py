@@ -37,12 +37,16 @@ from mailstead.services.delivery.recipients import Found, NotHere
 from mailstead.services.delivery.relaying import UNKNOWN
 from mailstead.services.filters.asking import Scanned
 from mailstead.services.filters.letter import NO_CHANGES, Letter
-from mailstead.services.inbound import returned, scanning, sealing
+from mailstead.services.inbound import returned, scanning, sealing, suspicion
 from mailstead.services.inbound.caller import Caller
 from mailstead.services.inbound.evidence import Client
 from mailstead.services.inbound.manners import Manners
 from mailstead.services.inbound.returned import CameHome
-from mailstead.services.inbound.screening import Arrived, Screened, Screening
+from mailstead.services.inbound.screening import (
+    Arrived,
+    Screened,
+    Screening,
+)
 from mailstead.services.inbound.site import Role, Site
 from mailstead.services.inbound.trace import Hop, goes_in_circles, received, with_protocol
 from mailstead.services.leaving import Leaving
@@ -255,8 +259,15 @@ class Visit:
         return screened
 
     async def _scan(self, story: list[AnyEntry], body: Body) -> Scanned:
-        """What other programs say of mail that our own people send."""
+        """What other programs and the filter say of mail that our own people send."""
         leaves = self.login is not None or self.relays
+        if self.login is not None and self.leaving:
+            octets = body.view()
+            judged = await suspicion.judge(
+                self.site, self.login, self.recipients, self.header_octets, octets
+            )
+            self.recipients = judged.recipients
+            story += judged.entries
         if not leaves or not await self.site.filters.in_use("out"):
             return Scanned(self.header_octets)
         scanned = await self.site.filters.ask(self._letter(body), "out")
