@@ -47,6 +47,7 @@ def test_problems(mailstead: Any, text: str, line: int, problem: str) -> None:
         ('[tls]\ncertificates = [["EMPTY", "EMPTY"]]\n', 4, "cannot be used"),
         ('[smarthost]\nhost = "x.example"\npassword_file = "/no/word"\n', 5, "No such file"),
         ('[tls]\nca_file = "/no/ca"\n', 4, "No such file"),
+        ('[tls]\nca_file = "EMPTY"\n', 4, "is no PEM file of certificates"),
         ('[smarthost]\nhost = "x.example"\nlogin = "me"\n', 5, "without a password_file"),
         ('catch_outside = "nobody"\n', 3, "has no @"),
     ],

@@ -19,6 +19,7 @@ from mailstead.cli.returned import bounce, reply
 from mailstead.cli.signed import arc, dkim
 from mailstead.cli.spam import test_
 from mailstead.model.address import parse_address
+from mailstead.net.tls import verifying_context
 from mailstead.server.certificates import context_from_files
 from mailstead.server.config import Config, ConfigError, Smarthost, load
 from mailstead.server.privileges import become_service_user, find_service_user
@@ -142,6 +143,12 @@ def _files(config: Config) -> list[Finding]:
         for setting, path in named.items()
         if path and (problem := _unreadable(path))
     ]
+    if config.tls.ca_file and not found:
+        try:
+            verifying_context(config.tls.ca_file)
+        except ssl.SSLError:
+            problem = f"{config.tls.ca_file} is no PEM file of certificates"
+            found.append(("tls.ca_file", problem, "openssl x509 -in FILE converts other forms"))
     if smarthost.login and not smarthost.password_file:
         problem = "a login without a password_file"
         found.append(("smarthost.login", problem, "name the file that holds the password"))

@@ -102,8 +102,11 @@ class Accounts:
         """Which mechanisms can work, for a peer that has shown a certificate or has not."""
         now = self._world.clock.now()
         if now >= self._offer_until:
-            self._offer = await self._store.read(_find_offer)
             self._offer_until = now + OFFER_REMEMBERED
+            try:
+                self._offer = await self._store.read(_find_offer)
+            except TemporaryFailure as failure:
+                log.warning("which log-ins can work is not known: %s", failure.reason)
         by_certificate = certificate and self._offer.certificate
         return msgspec.structs.replace(self._offer, certificate=by_certificate)
 

@@ -20,6 +20,7 @@ from mailstead.protocol.pop3.content import Lines, Stuffing, stuff, surrogate
         (b"a", b"a\r\n.\r\n"),
         (b".\r\n", b"..\r\n.\r\n"),
         (b"a\r\n.b\r\n..c\r\n", b"a\r\n..b\r\n...c\r\n.\r\n"),
+        (b"a\n", b"a\n\r\n.\r\n"),
         (b"a.b\r\n", b"a.b\r\n.\r\n"),
         (b"a\n.\nb\r\n", b"a\n..\nb\r\n.\r\n"),  # nobody takes this for the end
     ],

@@ -16,7 +16,7 @@ class Stuffing:
     __slots__ = ("_last",)
 
     def __init__(self) -> None:
-        self._last = b"\n"
+        self._last = b"\r\n"  # the last two octets
 
     def take(self, piece: bytes) -> bytes:
         """The piece as it is sent.
@@ -27,21 +27,22 @@ class Stuffing:
         if not piece:
             return piece
         stuffed = piece.replace(b"\n.", b"\n..")
-        if self._last == b"\n" and piece[:1] == b".":
+        if self._last[-1:] == b"\n" and piece[:1] == b".":
             stuffed = b"." + stuffed
-        self._last = piece[-1:]
+        self._last = (self._last + piece[-2:])[-2:]
         return stuffed
 
     def end(self) -> bytes:
-        """The end of the message; a last line that has no end gets one."""
-        return b".\r\n" if self._last == b"\n" else b"\r\n.\r\n"
+        """The end of the message; a last line that has no CRLF gets one."""
+        return b".\r\n" if self._last == b"\r\n" else b"\r\n.\r\n"
 
 
 def stuff(message: bytes) -> bytes:
     """A whole message as it is sent, with its end."""
     stuffed = message.replace(b"\n.", b"\n..")
     dot = b"." if message[:1] == b"." else b""
-    return b"%b%b%b" % (dot, stuffed, b".\r\n" if message[-1:] in b"\n" else b"\r\n.\r\n")
+    ended = not message or message.endswith(b"\r\n")
+    return b"%b%b%b" % (dot, stuffed, b".\r\n" if ended else b"\r\n.\r\n")
 
 
 class Lines:

@@ -11,7 +11,7 @@ from mailstead.protocol import sasl
 from mailstead.protocol.lines import LineBuffer, LineFault
 from mailstead.protocol.pop3.commands import BAD_BASE64, Event, Malformed, SaslResponse, parse
 
-COMMAND_LINE_LIMIT = 4096  # RFC 2449 section 4 asks for 255; tokens come in AUTH's first line
+COMMAND_LINE_LIMIT = 16_384  # RFC 2449 section 4 asks for 255; but tokens come in AUTH's line too
 SASL_LINE_LIMIT = 16_384  # RFC 5034 section 4: as long as our mechanisms need
 
 TOO_LONG = Malformed("That line is too long")
