@@ -1,19 +1,24 @@
 """Other programs and own code at the door: what they say is done, what they break costs no mail."""
 
+import asyncio
 import base64
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
 from mailstead.message import header as fields
 from mailstead.model.address import Domain
 from mailstead.model.entries import Filtered, Queued
 from mailstead.model.reply import Reply
+from mailstead.model.world import Stream
 from mailstead.services import signing
 from mailstead.services.filters.asking import UNANSWERED
+from mailstead.services.inbound.own_code import HANGS_LIMIT, RUN_LIMIT, OwnCode
 from mailstead.storage import filter_engines, switches
 from mailstead.storage.filter_engines import Engine
 from mailstead.storage.queue import Filter
@@ -21,11 +26,13 @@ from mailstead.storage.switches import CODE, EVERYBODY, Switch
 from mailstead.testing.cast.scanner import Clamd, HttpScanner, silent
 from mailstead.testing.cast.sink import sink
 from mailstead.testing.clock import START, InlineOffload
+from mailstead.testing.filtering import ALL_RIGHT, evidence
 from mailstead.testing.house import SimulatedHouse, SimulatedWorld, compose
 from mailstead.testing.smtp import SmtpClient
 
 ALICE, BOB, STRANGER = "alice@example.org", "bob@example.net", "192.0.2.66"
 CLAMD, RSPAMD, HOOK = "127.0.0.1:3310", "http://127.0.0.1:11333/checkv2", "http://127.0.0.1:9/h"
+T = TypeVar("T")
 EICAR = "EICAR-STANDARD-ANTIVIRUS-TEST-FILE"
 
 
@@ -267,6 +274,77 @@ async def test_broken_code_loses_nothing(world: SimulatedWorld, tmp_path: Path, 
     path.write_text(CODE_FILE)
     assert (await receive(house)).ok
     assert len(await house.mailbox(ALICE)) == 3
+
+
+class _Hanging:
+    """Threads that never come back."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        self.tried += 1
+        await asyncio.Event().wait()
+        return work()
+
+
+async def test_code_that_hangs_is_left_out(world: SimulatedWorld, tmp_path: Path) -> None:
+    path = tmp_path / "filter.py"
+    path.write_text(CODE_FILE)
+    house = await world.house("example.org", ["alice"])
+    store, hanging = house.house.store, _Hanging()
+    switch = Switch(EVERYBODY, "", str(path))
+    await store.write(lambda tx: switches.put(tx, CODE, switch))
+    code = OwnCode(store, msgspec.structs.replace(house.house.world, offload=hanging))
+    began = world.clock.now()
+    for _ in range(5):
+        assert await code.review(evidence(), ALL_RIGHT, ALICE) == ALL_RIGHT
+    assert hanging.tried == HANGS_LIMIT
+    assert world.clock.now() - began == HANGS_LIMIT * RUN_LIMIT
+
+
+# ---------------------------------------------------------------------- three messages
+
+
+async def test_three_messages(world: SimulatedWorld) -> None:
+    """T13: a clean one, one that a filter thinks is spam, one with malware."""
+    world.network.listen("127.0.0.1", 3310, Clamd().serve)
+    server = HttpScanner(
+        lambda said, body: {"action": "add header" if b"pills" in body else "no action"}
+    )
+    world.network.listen("127.0.0.1", 11333, server.serve)
+    house = await world.house("example.org", ["alice"])
+    await ask(house, "clamd", CLAMD, place=1)
+    await ask(house, "rspamd", RSPAMD, place=2)
+    replies = [await receive(house, text) for text in ("Hi!\r\n", "Buy pills\r\n", EICAR)]
+    assert [reply.code for reply in replies] == [250, 250, 550]
+    assert len(server.asked) == 2  # malware needs no second opinion
+    assert len(await house.mailbox(ALICE)) == 1
+    assert len(await house.mailbox(ALICE, "Junk")) == 1
+
+
+@pytest.mark.parametrize("answer", [{"action": "accept", "headers": "x" * 100_000}, [], "junk", 5])
+async def test_an_answer_that_is_none(world: SimulatedWorld, answer: Any) -> None:
+    listen(world, answer, 9)
+    house = await world.house("example.org", ["alice"])
+    await ask(house, "http", HOOK)
+    assert (await receive(house)).ok
+    assert [one.failed for one in told(house)] == [True]
+
+
+async def test_who_answers_too_early_is_heard(world: SimulatedWorld) -> None:
+    """clamd hangs up on a message that is too big for it."""
+
+    async def serve(stream: Stream) -> None:
+        await stream.receive()
+        stream.send(b"INSTREAM size limit exceeded. ERROR\0")
+        await stream.close()
+
+    world.network.listen("127.0.0.1", 3310, serve)
+    house = await world.house("example.org", ["alice"])
+    await ask(house, "clamd", CLAMD, failure="closed")
+    assert (await receive(house, "x" * 70 + "\r\n" + "y\r\n" * 100_000)).ok
+    assert "too big" in told(house)[0].reason
 
 
 # ---------------------------------------------------------------------- changes

@@ -88,7 +88,7 @@ def test_clamav(need: Callable[..., None], server: LocalServer, tmp_path: Path) 
     settings = tmp_path / "clamd.conf"
     settings.write_text(
         f"Foreground yes\nLocalSocket {path}\nDatabaseDirectory {signatures}\n"
-        "MaxScanTime 5000\nMaxScanSize 50M\nMaxRecursion 10\n"
+        "MaxScanTime 5000\nMaxScanSize 50M\nMaxRecursion 10\nStreamMaxLength 10M\n"
     )
     place = ("clamd", f"unix:{path}", "--direction", "both", "--failure", "closed")
     with running(str(path), tmp_path, "/usr/sbin/clamd", "-c", settings):
@@ -103,6 +103,8 @@ def test_clamav(need: Callable[..., None], server: LocalServer, tmp_path: Path) 
         began = time.monotonic()
         server.mailstead("filter", "test", "av", str(mail(tmp_path, attachment=bomb.getvalue())))
         assert time.monotonic() - began < 25
+        big = mail(tmp_path, attachment=bytes(12_000_000))
+        assert "too big" in server.mailstead("filter", "test", "av", str(big))
         sent = swaks(server, mail(tmp_path, attachment=EICAR))
         assert "550 5.7.1 The message is malware: Eicar-Test" in sent
         assert "250 2.0.0" in swaks(server, mail(tmp_path))

@@ -3,13 +3,14 @@
 No redirects, no second try. The time limit is the caller's; for what strangers name see https.
 """
 
+import contextlib
 import ssl
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 import msgspec
 
-from mailstead.model.world import Network
+from mailstead.model.world import Network, Stream
 from mailstead.net.https import HttpError, Page, read_page
 from mailstead.net.tls import TlsStream
 
@@ -56,14 +57,19 @@ async def post(
             secured = TlsStream(stream, context or ssl.create_default_context(), False, url.host)
             await secured.handshake()
             stream = secured
-        stream.send(_head(url, what))
-        for piece in pieces:
-            stream.send(piece)
-            if stream.congested:
-                await stream.flush()
+        with contextlib.suppress(ConnectionError):  # an answer may come before all is sent
+            await _send(stream, _head(url, what), pieces)
         return await read_page(stream, what.answer_limit)
     finally:
         stream.abort()
+
+
+async def _send(stream: Stream, head: bytes, pieces: Iterable[bytes]) -> None:
+    stream.send(head)
+    for piece in pieces:
+        stream.send(piece)
+        if stream.congested:
+            await stream.flush()
 
 
 def _head(url: Url, what: Post) -> bytes:

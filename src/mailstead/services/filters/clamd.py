@@ -1,5 +1,7 @@
 """Asking clamd whether a message is malware (INSTREAM)."""
 
+import contextlib
+
 from mailstead.model.reply import Reply
 from mailstead.model.world import Stream
 from mailstead.protocol import clamd
@@ -9,13 +11,8 @@ from mailstead.services.filters.letter import Advice, EngineFailed, Letter, Opin
 async def ask(stream: Stream, letter: Letter, name: str) -> Opinion:
     """What clamd says; the caller sets the time limit and closes the stream."""
     scan = clamd.Scan()
-    stream.send(clamd.START)
-    for piece in (letter.header, *letter.body.parts()):
-        for chunk in clamd.chunks(piece):
-            stream.send(chunk)
-        if stream.congested:
-            await stream.flush()
-    stream.send(clamd.END)
+    with contextlib.suppress(ConnectionError):  # it hangs up on what is too big, and says so
+        await _send(stream, letter)
     while (verdict := scan.verdict) is None:
         data = await stream.receive()
         if data is not None:
@@ -35,3 +32,13 @@ async def ask(stream: Stream, letter: Letter, name: str) -> Opinion:
             raise EngineFailed(problem)
         case clamd.Clean():
             return Opinion(name)
+
+
+async def _send(stream: Stream, letter: Letter) -> None:
+    stream.send(clamd.START)
+    for piece in (letter.header, *letter.body.parts()):
+        for chunk in clamd.chunks(piece):
+            stream.send(chunk)
+        if stream.congested:
+            await stream.flush()
+    stream.send(clamd.END)
