@@ -227,6 +227,17 @@ async def test_who_imitates_a_domain_of_ours(world: SimulatedWorld) -> None:
     assert parts["from-looks-like"] == "exarnple.org for example.org"
 
 
+async def test_who_imitates_a_friend(world: SimulatedWorld) -> None:
+    """Only for whom it is a friend."""
+    house = await world.house("example.org", ["alice", "carol"])
+    await house.submit(ALICE, to="bob@brewery.example")
+    for to in (ALICE, CAROL):
+        await receive(house, *CLEAN, to=[to], author="bob@brevvery.example")
+    rules = [{part.rule: part.detail for part in entry.parts} for entry in told(house)]
+    said = [one.get("from-looks-like-friend") for one in rules]
+    assert said == ["brevvery.example for brewery.example, whom they write to", None]
+
+
 async def test_a_bad_score_is_the_second_fact(world: SimulatedWorld) -> None:
     """RFC 9989 section 7.4: p=reject alone refuses nothing; a list may have broken it."""
     world.zone["TXT", "_dmarc.example.net"] = "v=DMARC1; p=reject"

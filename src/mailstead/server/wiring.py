@@ -144,7 +144,7 @@ def build(
         operators=Operators(told, world, watch, config.hostname, _catch(config)),
         housekeeping=Housekeeping(told, world.clock, watch, drops),
         packing=Packing(store, world.clock, world.offload, packs),
-        training=Training(told, world.clock, config.hostname),
+        training=Training(told, world.clock, config.hostname, meter),
         site=site,
         imap=_imap_site(site, mailboxes),
         pop3=_pop3_site(site, mailboxes, drops),

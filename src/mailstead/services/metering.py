@@ -23,6 +23,7 @@ from mailstead.model.entries import (
     Queued,
     Refused,
     Retrieved,
+    Scored,
 )
 from mailstead.model.numbers import TraceId
 
@@ -105,6 +106,8 @@ METRICS: dict[str, Metric] = {
     "attempts_total": _counter("Attempts to pass a recipient on, by outcome.", "outcome"),
     "notices_total": _counter("Delivery reports to senders (RFC 3464).", "action"),
     "retrieved_total": _counter("Messages that their owner's client fetched first.", "protocol"),
+    "scored_total": _counter("Recipients whose mail got a score, by what followed.", "action"),
+    "learnt_total": _counter("Messages that the filter learnt because people moved them.", "kind"),
     "logins_total": _counter("Log-ins, by protocol and result.", "protocol", "result"),
     "connections_total": _counter("Connections that were accepted.", "protocol"),
     "connections": _gauge("Connections that are open.", "protocol"),
@@ -157,6 +160,8 @@ def count_entry(meter: Meter, entry: AnyEntry) -> None:
             meter.count("notices_total", action=entry.action)
         case Retrieved():
             meter.count("retrieved_total", protocol=entry.protocol)
+        case Scored():
+            meter.count("scored_total", len(entry.recipients), action=entry.action)
         case LoggedIn():
             meter.count("logins_total", protocol=entry.protocol, result="ok")
         case LoginFailed():

@@ -21,6 +21,7 @@ from mailstead.model.numbers import AccountId, BlobId, EmailId, OrganisationId
 from mailstead.model.world import Clock
 from mailstead.msgauth import authres
 from mailstead.services.inbound.rulebook import shipped_rules
+from mailstead.services.metering import NO_METER, Meter
 from mailstead.spam.lookalikes import main_domain
 from mailstead.spam.sight import look
 from mailstead.spam.tokens import tokens
@@ -53,8 +54,9 @@ class Taught(msgspec.Struct, frozen=True):
 class Training:
     """The service. `run` it in a TaskGroup; cancel it to end it."""
 
-    def __init__(self, store: Store, clock: Clock, hostname: str) -> None:
+    def __init__(self, store: Store, clock: Clock, hostname: str, meter: Meter = NO_METER) -> None:
         self._store, self._clock, self._hostname = store, clock, hostname
+        self._meter = meter
 
     async def run(self) -> None:
         """What waits now, then again and again."""
@@ -88,7 +90,8 @@ class Training:
         except DamagedBody as damage:
             log.error("a message cannot be learnt: %s", damage)
             taught = None
-        await self._store.write(lambda tx: _take_in(tx, lesson, taught))
+        if await self._store.write(lambda tx: _take_in(tx, lesson, taught)):
+            self._meter.count("learnt_total", kind="spam" if lesson.spam else "ham")
 
     def _tidy(self, tx: Tx) -> None:
         spam_corpus.forget_learnt(tx, to_micros(tx.now - LEARNT_KEPT), PAGE)
@@ -162,13 +165,13 @@ def senders_of(header: bytes, hostname: str) -> list[Sender]:
     return found
 
 
-def _take_in(tx: Tx, lesson: Lesson, taught: Taught | None) -> None:
-    """Count the message as what it is now; nothing happens twice."""
+def _take_in(tx: Tx, lesson: Lesson, taught: Taught | None) -> bool:
+    """Count the message as what it is now; nothing happens twice. Whether something did."""
     if not spam_lessons.done(tx, lesson) or taught is None:
-        return
+        return False
     before = spam_corpus.find_learnt(tx, EmailId(lesson.email))
     if before is not None and before.spam == lesson.spam:
-        return
+        return False
     times = dict.fromkeys(taught.tokens, 1)
     for account in (EVERYBODY, lesson.account):
         if before is not None:
@@ -180,3 +183,4 @@ def _take_in(tx: Tx, lesson: Lesson, taught: Taught | None) -> None:
     sender_memory.remember(
         tx, [Change(taught.organisation, one, ham, -ham) for one in taught.senders]
     )
+    return True

@@ -88,6 +88,17 @@ def find_standing(tx: Tx, account: AccountId) -> Standing:
     return standing(tx, account, Address("", Domain("")))
 
 
+def correspondents(tx: Tx, account: AccountId, limit: int) -> list[str]:
+    """The addresses that the account wrote to last."""
+    rows = tx.rows(
+        "SELECT address FROM correspondent WHERE account = :account ORDER BY last DESC, address"
+        " LIMIT :limit",
+        account=account,
+        limit=limit,
+    )
+    return [row[0] for row in rows]
+
+
 def has_written(tx: Tx, account: AccountId, address: Address) -> bool:
     """Whether the account ever wrote to the address."""
     found = tx.value(

@@ -5,6 +5,7 @@ what was learnt, who was written to, who is on a list, from how many points on i
 Not here: what becomes of the message (policy).
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -26,7 +27,7 @@ from mailstead.services.inbound.policy import Points
 from mailstead.services.inbound.rulebook import shipped_rules
 from mailstead.spam.bayes import Totals
 from mailstead.spam.features import Circumstances, features
-from mailstead.spam.lookalikes import Known, know
+from mailstead.spam.lookalikes import Known, imitated, know
 from mailstead.spam.rules import Part, Rules, apply_rules
 from mailstead.spam.score import WROTE_TO, Remembered, Score, add_up, fade, of_learning, of_sender
 from mailstead.spam.sight import Sight, look
@@ -42,6 +43,11 @@ AT_ONCE = 64 * 1024  # octets of a message that is looked at without a thread
 NAMES_REMEMBERED = timedelta(minutes=5)  # so long until a new domain of ours is protected
 AUTHORS_LIMIT = 3  # addresses of From that count
 NAMES_LIMIT = 10_000  # domains hosted here that may be imitated
+
+
+FRIENDS_LIMIT = 200  # people an account wrote to last that may be imitated
+FRIENDS_KEPT = 500  # accounts whose friends a worker remembers
+_IMITATES = {True: "from-looks-like-friend", False: "from-is-nearly-friend"}
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -93,6 +99,7 @@ class Scoring:
         self.rules = rules or shipped_rules()
         self.corpora, self.memory = Corpora(), Memory(store)
         self._names: tuple[datetime, Known] | None = None
+        self._friends: OrderedDict[AccountId, tuple[datetime, Known]] = OrderedDict()
 
     async def read(self, header: bytes, body: Buffer) -> Read:
         """The message taken apart; a big one on a thread."""
@@ -107,8 +114,29 @@ class Scoring:
         parts = await self.judge(message, evidence, now)
         facts = await self._store.look_up(lambda tx: self._facts(tx, message, evidence, found))
         return [
-            self._one(message, parts, facts, one, standing)
+            self._one(
+                message, [*parts, *await self._imitations(message, one, now)], facts, one, standing
+            )
             for one, standing in zip(found, facts.standings, strict=True)
+        ]
+
+    async def _imitations(self, message: Read, found: Found, now: datetime) -> list[Part]:
+        """Authors that look like somebody the recipient writes to."""
+        account = account_of(found)
+        if account == EVERYBODY or not message.authors:
+            return []
+        kept = self._friends.pop(account, None)
+        if kept is None or now - kept[0] > NAMES_REMEMBERED:
+            friends = await self._store.look_up(lambda tx: _friends(tx, account))
+            kept = now, know(friends)
+        self._friends[account] = kept
+        if len(self._friends) > FRIENDS_KEPT:
+            self._friends.popitem(last=False)
+        return [
+            Part(rule.name, rule.weight, f"{domain} for {like.of}, whom they write to")
+            for domain in dict.fromkeys(one.domain for one in message.authors)
+            if (like := imitated(domain, kept[1]))
+            and (rule := self.rules.rules.get(_IMITATES[like.exact]))
         ]
 
     async def test(
@@ -269,6 +297,14 @@ def _listed(tx: Tx, message: Read, evidence: Evidence, whose: Whose) -> Entry | 
         if entry.verdict != filter_lists.ALLOW or "/" in entry.entry or proves_author(evidence):
             return entry
     return None
+
+
+def _friends(tx: Tx, account: AccountId) -> list[str]:
+    """Domains that the account writes to; everybody writes to the big ones."""
+    written = senders.correspondents(tx, account, FRIENDS_LIMIT)
+    domains = dict.fromkeys(one.rpartition("@")[2] for one in written)
+    freemail = shipped_rules().names.freemail
+    return [one for one in domains if one not in freemail]
 
 
 def _hosted(tx: Tx) -> list[str]:
