@@ -458,3 +458,24 @@ async def test_a_replay_says_what_would_move_and_what_people_said(world: Simulat
     assert mild.moved[0].new_total == round(total - weight - 20, 2)
     later = START + timedelta(days=1)
     assert (await replay(house.house.store, later, Change(junk=-50))).judged == 0
+
+
+# ---------------------------------------------------------------------- five outcomes
+
+
+@pytest.mark.parametrize("action", ["inbox", "junk", "quarantine", "defer", "refuse"])
+async def test_every_outcome_can_be_looked_up(world: SimulatedWorld, action: str) -> None:
+    """What the sender or the recipient sees of it opens the whole story."""
+    house = await world.house("example.org", ["alice"])
+    for name in ("junk", "quarantine", "defer", "refuse"):
+        await put(house, name, -100 if name == action else NEVER)
+    reply = await receive(house, *CLEAN)
+    assert reply.code == {"defer": 451, "refuse": 550}.get(action, 250)
+    await world.sleep(seconds=5)
+    ((trace, entry),) = [(t, one) for t, one in house.told if isinstance(one, Scored)]
+    assert entry.action == action
+    story = await house.house.store.read(lambda tx: journal.find(tx, trace))
+    assert story is not None
+    assert entry in story.entries
+    if reply.ok or action == "refuse":
+        assert trace in reply.text

@@ -8,9 +8,10 @@ from mailstead.model.entries import Suppressed as SuppressedEntry
 from mailstead.model.numbers import QueueId
 from mailstead.model.reply import Reply
 from mailstead.services import return_path
-from mailstead.storage import accounts, senders, streams, suppression
+from mailstead.storage import accounts, senders, streams, suppression, thresholds
 from mailstead.storage.store import Tx
 from mailstead.storage.suppression import Suppression
+from mailstead.storage.thresholds import Whose
 from mailstead.testing.cast.refuser import refuser
 from mailstead.testing.cast.remote import Remote
 from mailstead.testing.cast.sink import sink
@@ -208,6 +209,17 @@ async def test_out_of_office_is_no_bounce(world: SimulatedWorld) -> None:
     assert [entry.form for entry in told(house, CameBack)] == ["auto-reply"]  # type: ignore[attr-defined]
     assert await suppressed(house) == []
     assert await house.mailbox(ALICE) == []
+
+
+async def test_what_comes_back_is_not_refused_as_spam(world: SimulatedWorld) -> None:
+    server = sink()
+    house = await house_with_stream(world, server)
+    await house.house.store.write(lambda tx: thresholds.put(tx, Whose(), "refuse", 0.1))
+    assert (await send(house, BOB)).ok
+    await world.sleep(minutes=1)
+    answer = "Subject: PILLS!!\nAuto-Submitted: auto-replied\n\nviagra http://192.0.2.7/\n"
+    assert (await come_back(house, str(server.received[0].reverse_path), answer)).ok
+    assert [entry.form for entry in told(house, CameBack)] == ["auto-reply"]  # type: ignore[attr-defined]
 
 
 async def test_what_nobody_understands_goes_to_the_sender(world: SimulatedWorld) -> None:

@@ -265,8 +265,11 @@ def outcome_of(
 
 
 def is_exempt(found: Found) -> bool:
-    """Postmaster and abuse take what complains of us (RFC 5321 section 4.5.1, RFC 2142)."""
-    return found.address.local_part.lower() in EXEMPT
+    """Postmaster and abuse take what complains of us (RFC 5321 section 4.5.1, RFC 2142).
+
+    What comes back to our own return paths is looked at there, and lands in no mailbox.
+    """
+    return found.home is not None or found.address.local_part.lower() in EXEMPT
 
 
 def entries_of(outcomes: Sequence[Outcome], now: datetime) -> list[ScoredEntry]:
