@@ -104,6 +104,22 @@ def test_lists(mailstead: Shell) -> None:
     assert mailstead("spam", "unlist", "example.net").code == 1
 
 
+def test_rules(mailstead: Shell, sorted_mail: Path) -> None:
+    assert mailstead("spam", "rule", "set", "no-date", "3").code == 0
+    shown = {one["name"]: one for one in mailstead("spam", "rule", "list", "--json").json()}
+    assert (shown["no-date"]["weight"], shown["no-date"]["usual"]) == (3, 0.8)
+    lunch = str(sorted_mail / "ham" / "0.eml")
+    parts = mailstead("spam", "test", lunch, "--json").json()["score"]["parts"]
+    assert {part["rule"]: part["weight"] for part in parts}["no-date"] == 3
+    assert mailstead("spam", "rule", "set", "no-date", "0").code == 0
+    assert "no-date" not in mailstead("spam", "test", lunch).out
+    assert mailstead("spam", "rule", "set", "no-date", "usual").code == 0
+    assert "+0.80 no-date: it has no Date" in mailstead("spam", "test", lunch).out
+    assert mailstead("spam", "rule", "set", "no-dates", "1").code == 1
+    assert mailstead("spam", "rule", "set", "no-date", "much").code == 1
+    assert mailstead("spam", "rule", "set", "no-date", "1000").code == 1
+
+
 def test_nothing_is_quarantined(mailstead: Shell) -> None:
     assert "Nothing" in mailstead("spam", "quarantine", "list").out
     assert mailstead("spam", "quarantine", "release", "1").code == 1

@@ -11,6 +11,7 @@ from mailstead.cli.house import operate, read, write
 from mailstead.cli.printing import for_operators, show, table
 from mailstead.cli.spam_lists import allow, block, listed, unlist
 from mailstead.cli.spam_quarantine import quarantine
+from mailstead.cli.spam_rules import rule
 from mailstead.cli.spam_thresholds import threshold
 from mailstead.cli.suppression import find_organisation
 from mailstead.message.header import ensure_crlf, split
@@ -34,7 +35,7 @@ def spam() -> None:
     """What the filter makes of mail, and how it is taught."""
 
 
-for command in (threshold, allow, block, unlist, listed, quarantine):
+for command in (threshold, rule, allow, block, unlist, listed, quarantine):
     spam.add_command(command)
 
 

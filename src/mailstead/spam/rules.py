@@ -77,6 +77,15 @@ def compile_rules(rules: tuple[Rule, ...], names: Names) -> Rules:
     return Rules({one.name: one for one in rules}, by_feature, phrases, fading, names)
 
 
+def with_weights(rules: Rules, weights: Mapping[str, float]) -> Rules:
+    """The same rules, some of them with other weights."""
+    changed = [
+        msgspec.structs.replace(one, weight=weights.get(one.name, one.weight))
+        for one in rules.rules.values()
+    ]
+    return compile_rules(tuple(changed), rules.names)
+
+
 def _check(rule: Rule) -> None:
     if len(rule.name) > NAME_LIMIT or not rule.name.replace("-", "").isalnum():
         raise ValueError(f"{rule.name!r} is no name of a rule")

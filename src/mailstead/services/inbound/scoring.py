@@ -28,11 +28,18 @@ from mailstead.services.inbound.rulebook import shipped_rules
 from mailstead.spam.bayes import Totals
 from mailstead.spam.features import Circumstances, features
 from mailstead.spam.lookalikes import Known, imitated, know
-from mailstead.spam.rules import Part, Rules, apply_rules
+from mailstead.spam.rules import Part, Rules, apply_rules, with_weights
 from mailstead.spam.score import WROTE_TO, Remembered, Score, add_up, fade, of_learning, of_sender
 from mailstead.spam.sight import Sight, look
 from mailstead.spam.tokens import named_tokens, tokens
-from mailstead.storage import accounts, filter_lists, sender_memory, senders, thresholds
+from mailstead.storage import (
+    accounts,
+    filter_lists,
+    rule_weights,
+    sender_memory,
+    senders,
+    thresholds,
+)
 from mailstead.storage.filter_lists import Entry
 from mailstead.storage.sender_memory import Sender
 from mailstead.storage.spam_corpus import EVERYBODY
@@ -42,6 +49,7 @@ from mailstead.storage.thresholds import Thresholds, Whose
 AT_ONCE = 64 * 1024  # octets of a message that is looked at without a thread
 NAMES_REMEMBERED = timedelta(minutes=5)  # so long until a new domain of ours is protected
 AUTHORS_LIMIT = 3  # addresses of From that count
+WEIGHTS_REMEMBERED = timedelta(minutes=1)  # so long until another weight is seen
 NAMES_LIMIT = 10_000  # domains hosted here that may be imitated
 
 
@@ -96,7 +104,8 @@ class Scoring:
 
     def __init__(self, store: Store, offload: Offload, rules: Rules | None = None) -> None:
         self._store, self._offload = store, offload
-        self.rules = rules or shipped_rules()
+        self._shipped = self.rules = rules or shipped_rules()
+        self._weighed: datetime | None = None  # when the weights were looked up
         self.corpora, self.memory = Corpora(), Memory(store)
         self._names: tuple[datetime, Known] | None = None
         self._friends: OrderedDict[AccountId, tuple[datetime, Known]] = OrderedDict()
@@ -111,6 +120,7 @@ class Scoring:
         self, message: Read, evidence: Evidence, found: Sequence[Found], now: datetime
     ) -> list[Scored]:
         """What each of the recipients makes of it."""
+        await self._look_up_weights(now)
         parts = await self.judge(message, evidence, now)
         facts = await self._store.look_up(lambda tx: self._facts(tx, message, evidence, found))
         return [
@@ -148,6 +158,7 @@ class Scoring:
         now: datetime,
     ) -> Tested:
         """What the message alone says to this account, without who brings it."""
+        await self._look_up_weights(now)
         message = await self.read(header, body)
         known = Circumstances(known=await self._own_names(now))
         parts = apply_rules(
@@ -180,6 +191,13 @@ class Scoring:
             self.rules, features(message.sight, known, self.rules.names), message.tokens
         )
         return parts + [Part(fact.name, fact.weight, fact.words) for fact in evidence.facts]
+
+    async def _look_up_weights(self, now: datetime) -> None:
+        """The rules with the weights that an operator gave them."""
+        if self._weighed is None or now - self._weighed > WEIGHTS_REMEMBERED:
+            self._weighed = now
+            weights = await self._store.look_up(rule_weights.find_all)
+            self.rules = with_weights(self._shipped, weights) if weights else self._shipped
 
     async def _own_names(self, now: datetime) -> Known:
         """The domains that are hosted here, as others could imitate them."""
