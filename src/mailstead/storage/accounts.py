@@ -140,6 +140,12 @@ def find_account(tx: Tx, login: str) -> Account | None:
     return None if row is None else _account(row)
 
 
+def get_quota(tx: Tx, account: AccountId) -> tuple[int, int]:
+    """Octets used, and the quota; 0 for none."""
+    row = tx.row("SELECT used, quota FROM account WHERE id = :id", id=account)
+    return (row[0], row[1]) if row else (0, 0)
+
+
 def get_account(tx: Tx, login: str) -> Account:
     """The account with this log-in name; Refusal if there is none."""
     account = find_account(tx, login)

@@ -254,6 +254,16 @@ def _combine_keywords(old: str, keywords: str, mode: Mode) -> str:
     return join_keywords({word for key, word in have.items() if key not in change})
 
 
+def deleted_size(tx: Tx, mailbox: MailboxId) -> int:
+    """Octets of the messages that carry \\Deleted."""
+    size = tx.value(
+        "SELECT sum(size) FROM placement WHERE mailbox = :mailbox AND (flags & :bit) != 0",
+        mailbox=mailbox,
+        bit=DELETED,
+    )
+    return int(size or 0)
+
+
 def changed_after(tx: Tx, mailbox: MailboxId, ranges: Ranges, modseq: int) -> list[Uid]:
     """The messages that changed after that modseq."""
     return [Uid(uid) for uid, _, _, last in _flags_in(tx, mailbox, ranges) if last > modseq]

@@ -26,6 +26,7 @@ MESSAGE = SearchMessage(
     keywords="$Junk work",
     recent=True,
     modseq=7,
+    columns={"internal_date": 5, "saved": 6, "content": 2},
     size=100,
     received=date(1994, 2, 1),
     sent=date(1994, 1, 31),

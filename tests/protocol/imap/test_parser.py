@@ -72,7 +72,8 @@ def numset(*ranges: tuple[int, int]) -> NumSet:
             c.Status(b"A042", "blurdybloop", UNSEEN_MESSAGES),
         ),
         (
-            b"A043 STATUS a (MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN SIZE HIGHESTMODSEQ)",
+            b"A043 STATUS a (MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN SIZE HIGHESTMODSEQ"
+            b" MAILBOXID DELETED-STORAGE)",
             c.Status(b"A043", "a", tuple(StatusItem)),
         ),
         (b"A FETCH 2:4 FLAGS", c.Fetch(b"A", numset((2, 4)), (Attribute.FLAGS,), False)),

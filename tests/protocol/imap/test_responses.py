@@ -26,6 +26,8 @@ from mailstead.protocol.imap.lexer import LITERAL_MARK, Lexer
         (b"* FLAGS (\\Seen $Junk)\r\n", responses.flags(["\\Seen", "$Junk"])),
         (b"* SEARCH 2 3 6\r\n", responses.search_response([2, 3, 6])),
         (b"* SEARCH\r\n", responses.search_response([])),
+        (b'* QUOTA "" (STORAGE 11 512)\r\n', responses.quota(10 * 1024 + 1, 512 * 1024)),
+        (b'* QUOTA "" ()\r\n', responses.quota(10, 0)),
         (
             b"* 12 FETCH (UID 7 FLAGS (\\Seen))\r\n",
             responses.fetch(12, [b"UID 7", responses.flags_item(SEEN)]),

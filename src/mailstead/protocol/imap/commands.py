@@ -85,6 +85,20 @@ class Resync(msgspec.Struct, frozen=True):
     match: tuple[NumSet, NumSet] | None = None  # sequence numbers and the UIDs that they had
 
 
+class GetQuota(msgspec.Struct, frozen=True):
+    """RFC 9208 section 4.1.1; there is one root, whose name is empty."""
+
+    tag: Tag
+    root: str
+
+
+class GetQuotaRoot(msgspec.Struct, frozen=True):
+    """RFC 9208 section 4.1.2."""
+
+    tag: Tag
+    mailbox: str
+
+
 class Select(msgspec.Struct, frozen=True):
     """RFC 3501 section 6.3.1, with the parameters of RFC 7162."""
 
@@ -104,10 +118,14 @@ class Examine(msgspec.Struct, frozen=True):
 
 
 class Create(msgspec.Struct, frozen=True):
-    """RFC 3501 section 6.3.3; a delimiter at the end of the name has been taken off."""
+    """RFC 3501 section 6.3.3; a delimiter at the end of the name has been taken off.
+
+    `uses` are the special uses that it is to have (RFC 6154 section 3), as they were written.
+    """
 
     tag: Tag
     mailbox: str
+    uses: tuple[str, ...] = ()
 
 
 class Delete(msgspec.Struct, frozen=True):
@@ -149,6 +167,8 @@ class StatusItem(enum.StrEnum):
     UNSEEN = "UNSEEN"
     SIZE = "SIZE"
     HIGHESTMODSEQ = "HIGHESTMODSEQ"  # RFC 7162 section 3.1.7
+    MAILBOXID = "MAILBOXID"  # RFC 8474 section 4.3
+    DELETED_STORAGE = "DELETED-STORAGE"  # RFC 9208 section 5.3
 
 
 class Selection(enum.StrEnum):
@@ -385,6 +405,8 @@ Command = (
     | Login
     | Namespace
     | Enable
+    | GetQuota
+    | GetQuotaRoot
     | Select
     | Examine
     | Create

@@ -27,6 +27,9 @@ class Attribute(enum.StrEnum):
     BODY = "BODY"
     BODYSTRUCTURE = "BODYSTRUCTURE"
     MODSEQ = "MODSEQ"  # RFC 7162 section 3.1.4.2
+    SAVEDATE = "SAVEDATE"  # RFC 8514 section 4.3
+    EMAILID = "EMAILID"  # RFC 8474 section 5
+    THREADID = "THREADID"
 
 
 class Text(enum.StrEnum):

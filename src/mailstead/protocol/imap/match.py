@@ -5,7 +5,7 @@ the keys that must all hold, those on flags and columns are tried before any tex
 """
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import assert_never
 
@@ -16,6 +16,7 @@ from mailstead.protocol.imap.numset import NumSet, contains
 from mailstead.protocol.imap.search import (
     All,
     And,
+    Between,
     BodyHas,
     ChangedSince,
     Dated,
@@ -31,6 +32,7 @@ from mailstead.protocol.imap.search import (
     Relation,
     Smaller,
     TextHas,
+    Within,
 )
 
 
@@ -57,6 +59,7 @@ class SearchMessage(msgspec.Struct, frozen=True):
     keywords: str
     recent: bool
     modseq: int
+    columns: Mapping[str, int]  # of Between
     size: int
     received: date
     sent: date | None
@@ -100,7 +103,7 @@ def needs(program: Key) -> Need:
             return found
         case HasFlag() | HasKeyword() | IsRecent() | ChangedSince():
             return Need.FLAGS
-        case Dated() | Larger() | Smaller():
+        case Dated() | Larger() | Smaller() | Between():
             return Need.COLUMNS
         case HeaderHas():
             return Need.HEADER
@@ -131,6 +134,10 @@ def matches(program: Key, message: SearchMessage) -> bool:
             return message.modseq >= modseq
         case Numbers(numset, uid):
             return contains(numset.ranges, message.uid if uid else message.seqnum)
+        case Between(column, least, end):
+            return least <= message.columns[column] < end
+        case Within():
+            raise AssertionError("the session knows the time, and puts Between in its place")
         case Dated() | Larger() | Smaller():
             return _column_matches(program, message)
         case HeaderHas() | BodyHas() | TextHas():

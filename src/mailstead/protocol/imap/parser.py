@@ -220,7 +220,19 @@ def _login(tag: Tag, lexer: Lexer) -> Command:
 
 
 def _create(tag: Tag, lexer: Lexer) -> Command:
-    return commands.Create(tag, _new_mailbox(lexer))
+    """CREATE, perhaps with (USE (\\Archive)) (RFC 6154 section 3)."""
+    mailbox = _new_mailbox(lexer)
+    uses: list[str] = []
+    for word in _modifiers(lexer):
+        if word != b"USE" or uses:
+            raise BadSyntax("Unknown parameter")
+        lexer.space()
+        uses = lexer.flag_list()
+    return commands.Create(tag, mailbox, tuple(uses))
+
+
+def _get_quota(tag: Tag, lexer: Lexer) -> Command:
+    return commands.GetQuota(tag, _utf8(lexer.astring()))
 
 
 def _rename(tag: Tag, lexer: Lexer) -> Command:
@@ -542,6 +554,7 @@ _WITHOUT_ARGUMENTS: dict[bytes, Callable[[Tag], Command]] = {
 }
 _WITH_MAILBOX: dict[bytes, Callable[[Tag, str], Command]] = {
     b"DELETE": commands.Delete,
+    b"GETQUOTAROOT": commands.GetQuotaRoot,
     b"SUBSCRIBE": commands.Subscribe,
     b"UNSUBSCRIBE": commands.Unsubscribe,
 }
@@ -552,6 +565,7 @@ _OTHERS: dict[bytes, Callable[[Tag, Lexer], Command]] = {
     b"SELECT": _select,
     b"EXAMINE": _examine,
     b"ENABLE": _enable,
+    b"GETQUOTA": _get_quota,
     b"CREATE": _create,
     b"RENAME": _rename,
     b"LIST": _list,

@@ -85,7 +85,18 @@ def lsub_response(attributes: Iterable[str], delimiter: str | None, name: str) -
     return _listing(b"LSUB", attributes, delimiter, name) + b"\r\n"
 
 
-def status_response(name: str, items: Iterable[tuple[str, int]]) -> bytes:
+def quota(used: int, limit: int) -> bytes:
+    """`* QUOTA "" (STORAGE 10 512)`, in units of 1024 octets; without a limit `()` (RFC 9208)."""
+    said = b"STORAGE %d %d" % (-(-used // 1024), limit // 1024) if limit else b""
+    return b'* QUOTA "" (' + said + b")\r\n"
+
+
+def quota_root(name: str) -> bytes:
+    """`* QUOTAROOT "INBOX" ""`: all mailboxes of an account share its quota (RFC 9208)."""
+    return b"* QUOTAROOT " + mailbox_name(name) + b' ""\r\n'
+
+
+def status_response(name: str, items: Iterable[tuple[str, int | str]]) -> bytes:
     """`* STATUS name (MESSAGES 231 ...)`."""
     listed = " ".join(f"{item} {value}" for item, value in items).encode("ascii")
     return b"* STATUS " + mailbox_name(name) + b" (" + listed + b")\r\n"

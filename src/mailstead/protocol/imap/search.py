@@ -15,8 +15,11 @@ import msgspec
 from mailstead.model import flags
 from mailstead.protocol.imap.lexer import BadSyntax, Lexer, Unacceptable
 from mailstead.protocol.imap.numset import NumSet
+from mailstead.protocol.imap.objectid import EMAIL_ID, parse_object_id
 
 DEPTH_LIMIT = 50  # keys inside keys
+_DAY = 86_400_000_000  # microseconds
+_EVER = 2**63
 KEYS_LIMIT = 500  # keys of one program
 
 # Python's text codecs that are no charsets of mail, or that cost more than linear time. Only names
@@ -73,6 +76,24 @@ class ChangedSince(msgspec.Struct, frozen=True):
     """Messages whose mod-sequence is this or greater (RFC 7162 section 3.1.5)."""
 
     modseq: int
+
+
+class Within(msgspec.Struct, frozen=True):
+    """Messages that came in the last seconds, or if not `younger` before (RFC 5032 section 3)."""
+
+    younger: bool
+    seconds: int
+
+
+class Between(msgspec.Struct, frozen=True):
+    """Messages whose number in a column lies there, the end not included.
+
+    Times are microseconds since 1970 (UTC); `email` is what EMAILID names (RFC 8474 section 5.1).
+    """
+
+    column: str  # "internal_date", "saved", "content"
+    least: int
+    end: int
 
 
 class Larger(msgspec.Struct, frozen=True):
@@ -132,6 +153,8 @@ Key = (
     | HasKeyword
     | IsRecent
     | ChangedSince
+    | Within
+    | Between
     | Dated
     | Larger
     | Smaller
@@ -283,6 +306,31 @@ def _modseq(parser: _Parser, word: bytes) -> Key:
     return ChangedSince(parser.lexer.modseq())
 
 
+def _within(parser: _Parser, word: bytes) -> Key:
+    return Within(word == b"YOUNGER", parser.lexer.nz_number())
+
+
+def _saved(parser: _Parser, word: bytes) -> Key:
+    """Days of arrival in the mailbox, in UTC (RFC 8514 section 4.2)."""
+    day = parser.lexer.day()
+    start = (day - date(1970, 1, 1)).days * _DAY
+    if word == b"SAVEDBEFORE":
+        return Between("saved", -_EVER, start)
+    return Between("saved", start, start + _DAY if word == b"SAVEDON" else _EVER)
+
+
+def _email(parser: _Parser, word: bytes) -> Key:
+    """EMAILID (RFC 8474 section 6); what is no identifier of ours finds nothing."""
+    number = parse_object_id(EMAIL_ID, parser.lexer.astring())
+    return Between("content", number, number + 1) if number else Not(All())
+
+
+def _thread(parser: _Parser, word: bytes) -> Key:
+    """THREADID: no message has one here (RFC 8474 section 5.2)."""
+    parser.lexer.astring()
+    return Not(All())
+
+
 def _body(parser: _Parser, word: bytes) -> Key:
     return BodyHas(parser.text())
 
@@ -305,6 +353,7 @@ _PLAIN: dict[bytes, Key] = {
     b"UNSEEN": Not(HasFlag(flags.SEEN)),
     b"RECENT": IsRecent(),
     b"OLD": Not(IsRecent()),
+    b"SAVEDATESUPPORTED": All(),
     b"NEW": And((IsRecent(), Not(HasFlag(flags.SEEN)))),
 }
 _WITH_ARGUMENTS: dict[bytes, Callable[[_Parser, bytes], Key]] = {
@@ -329,5 +378,12 @@ _WITH_ARGUMENTS: dict[bytes, Callable[[_Parser, bytes], Key]] = {
     b"HEADER": _header,
     b"BODY": _body,
     b"MODSEQ": _modseq,
+    b"OLDER": _within,
+    b"YOUNGER": _within,
+    b"SAVEDBEFORE": _saved,
+    b"SAVEDON": _saved,
+    b"SAVEDSINCE": _saved,
+    b"EMAILID": _email,
+    b"THREADID": _thread,
     b"TEXT": _text,
 }

@@ -16,7 +16,7 @@ import msgspec
 from mailstead.model.entries import Retrieved
 from mailstead.model.errors import Refusal
 from mailstead.model.flags import DELETED, KEYWORDS_LIMIT
-from mailstead.model.mailbox import INBOX, Mailbox
+from mailstead.model.mailbox import INBOX, Mailbox, SpecialUse
 from mailstead.model.numbers import AccountId, MailboxId, ModSeq, OrganisationId, Uid
 from mailstead.model.world import World
 from mailstead.services.accounts import Login
@@ -26,7 +26,7 @@ from mailstead.services.mailboxes.contents import Contents, Shelf, advance, from
 from mailstead.services.mailboxes.reading import Page, work_on_page
 from mailstead.services.tracing import new_trace
 from mailstead.services.watch import Watch
-from mailstead.storage import blobs, changes, journal, mailboxes, messages, spam_lessons
+from mailstead.storage import accounts, blobs, changes, journal, mailboxes, messages, spam_lessons
 from mailstead.storage.blobs import PART_SIZE, Budget, Gathering
 from mailstead.storage.changes import Changes
 from mailstead.storage.messages import NO_CONDITION, Copied, FlagsRow, Mode, Ranges
@@ -121,9 +121,27 @@ class Mailboxes:
             )
         )
 
-    async def create(self, account: AccountId, name: str) -> MailboxId:
+    async def create(
+        self, account: AccountId, name: str, use: SpecialUse | None = None
+    ) -> MailboxId:
         """A new mailbox, with the levels above it that are missing."""
-        return await self._store.write(lambda tx: mailboxes.create(tx, account, name))
+
+        def work(tx: Tx) -> MailboxId:
+            if use is not None and mailboxes.find_special(tx, account, use) is not None:
+                raise Refusal("another mailbox has this special use", "USEATTR")
+            return mailboxes.create(tx, account, name, use)
+
+        return await self._store.write(work)
+
+    async def quota(self, account: AccountId) -> tuple[int, int]:
+        """Octets that the account uses, and that it may use; 0 for no limit."""
+        return await self._store.look_up(lambda tx: accounts.get_quota(tx, account))
+
+    async def deleted_size(self, mailbox: Mailbox) -> int:
+        """Octets of the messages with \\Deleted (RFC 9208 section 5.3)."""
+        if not mailbox.deleted:
+            return 0
+        return await self._store.read(lambda tx: messages.deleted_size(tx, mailbox.id))
 
     async def delete(self, account: AccountId, name: str) -> MailboxId:
         """Delete the mailbox and all mail in it."""

@@ -14,6 +14,7 @@ import msgspec
 from mailstead.message import structure
 from mailstead.model.numbers import BlobId
 from mailstead.protocol.imap.fetch import Attribute, Item, Section, Text
+from mailstead.protocol.imap.objectid import EMAIL_ID, format_object_id
 from mailstead.services.mailboxes.contents import Contents
 from mailstead.services.mailboxes.reading import Page
 from mailstead.sessions.imap.sections import (
@@ -137,6 +138,14 @@ def _dates(rows: Rows) -> Values:
     return [[_format_date(micros // 1_000_000) for micros in rows["internal_date"]]]
 
 
+def _saved(rows: Rows) -> Values:
+    return [[_format_date(micros // 1_000_000) for micros in rows["saved"]]]
+
+
+def _email_ids(rows: Rows) -> Values:
+    return [[format_object_id(EMAIL_ID, one).encode("ascii") for one in rows["content"]]]
+
+
 def _bodies(rows: Rows) -> Values:
     return [[structure.body(structure.load(stored)) for stored in rows["structure"]]]
 
@@ -145,6 +154,10 @@ _COLUMNS: dict[Attribute, Column] = {
     Attribute.FLAGS: Column(b"FLAGS (%b)", _flags),
     Attribute.UID: Column(b"UID %d", _uids),
     Attribute.MODSEQ: Column(b"MODSEQ (%d)", _modseqs),
+    Attribute.SAVEDATE: Column(b"SAVEDATE %b", _saved, ("saved",)),
+    Attribute.EMAILID: Column(b"EMAILID (%b)", _email_ids, ("content",)),
+    # Messages are not joined to threads: RFC 8474 section 5.2 has NIL for that.
+    Attribute.THREADID: Column(b"THREADID %b", lambda rows: [[b"NIL"] * len(rows.indices)]),
     Attribute.INTERNALDATE: Column(b"INTERNALDATE %b", _dates, ("internal_date",)),
     Attribute.RFC822_SIZE: Column(b"RFC822.SIZE %d", lambda rows: [rows["size"]], ("size",)),
     Attribute.ENVELOPE: Column(b"ENVELOPE %b", lambda rows: [rows["envelope"]], ("envelope",)),

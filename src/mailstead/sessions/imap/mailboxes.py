@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
-from mailstead.model.mailbox import DELIMITER, Mailbox
+from mailstead.model.errors import Refusal
+from mailstead.model.mailbox import DELIMITER, Mailbox, SpecialUse
 from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.commands import Return, Selection, StatusItem
+from mailstead.protocol.imap.objectid import MAILBOX_ID, format_object_id
 from mailstead.services.mailboxes.service import Listing
 from mailstead.sessions.imap.pattern import Pattern
 from mailstead.sessions.imap.state import Session
@@ -14,8 +16,35 @@ AT_ONCE = 1000  # names that are compared to patterns in the loop
 
 async def create(session: Session, command: commands.Create) -> None:
     """RFC 3501 section 6.3.3."""
-    await session.site.mailboxes.create(session.owner.account, command.mailbox)
-    await session.finish(command.tag, "CREATE completed")
+    use = _special_use(command.uses)
+    id_ = await session.site.mailboxes.create(session.owner.account, command.mailbox, use)
+    code = f"MAILBOXID ({format_object_id(MAILBOX_ID, id_)})"  # RFC 8474 section 4.1
+    await session.finish(command.tag, "CREATE completed", code)
+
+
+def _special_use(uses: tuple[str, ...]) -> SpecialUse | None:
+    """The one use that a mailbox can have here (RFC 6154 section 3)."""
+    known = {use.value.lower(): use for use in SpecialUse}
+    found = {known.get(use.lower()) for use in uses}
+    if None in found or len(found) > 1:
+        raise Refusal("a mailbox has one special use, of those that LIST shows", "USEATTR")
+    return next(iter(found), None)
+
+
+async def get_quota(session: Session, command: commands.GetQuota) -> None:
+    """RFC 9208 section 4.1.1."""
+    if command.root:
+        raise Refusal("there is one quota root, whose name is empty", "NONEXISTENT")
+    session.write(responses.quota(*await session.site.mailboxes.quota(session.owner.account)))
+    await session.finish(command.tag, "GETQUOTA completed")
+
+
+async def get_quota_root(session: Session, command: commands.GetQuotaRoot) -> None:
+    """RFC 9208 section 4.1.2."""
+    mailbox = await session.site.mailboxes.get(session.owner.account, command.mailbox)
+    session.write(responses.quota_root(mailbox.name))
+    session.write(responses.quota(*await session.site.mailboxes.quota(session.owner.account)))
+    await session.finish(command.tag, "GETQUOTAROOT completed")
 
 
 async def delete(session: Session, command: commands.Delete) -> None:
@@ -54,14 +83,17 @@ async def status(session: Session, command: commands.Status) -> None:
 
 
 async def _status(session: Session, mailbox: Mailbox, items: tuple[StatusItem, ...]) -> bytes:
-    values = {
+    values: dict[StatusItem, int | str] = {
         StatusItem.MESSAGES: mailbox.messages,
         StatusItem.UIDNEXT: mailbox.uidnext,
         StatusItem.UIDVALIDITY: mailbox.uidvalidity,
         StatusItem.UNSEEN: mailbox.unseen,
         StatusItem.SIZE: mailbox.size,
         StatusItem.HIGHESTMODSEQ: mailbox.modseq,
+        StatusItem.MAILBOXID: f"({format_object_id(MAILBOX_ID, mailbox.id)})",
     }
+    if StatusItem.DELETED_STORAGE in items:
+        values[StatusItem.DELETED_STORAGE] = await session.site.mailboxes.deleted_size(mailbox)
     if StatusItem.HIGHESTMODSEQ in items:
         session.enable_condstore()
     if StatusItem.RECENT in items:

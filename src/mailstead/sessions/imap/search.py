@@ -4,7 +4,7 @@ Keys that must all hold are parted: those on flags and numbers choose who is loo
 are asked of those only. Text is compared decoded and folded (message.text).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 
 from mailstead.message.structure import load
@@ -17,6 +17,7 @@ from mailstead.protocol.imap.numset import NumSet, format_ranges
 from mailstead.protocol.imap.search import (
     All,
     And,
+    Between,
     BodyHas,
     ChangedSince,
     Dated,
@@ -30,6 +31,7 @@ from mailstead.protocol.imap.search import (
     Relation,
     Smaller,
     TextHas,
+    Within,
 )
 from mailstead.services.mailboxes.contents import Contents
 from mailstead.services.mailboxes.reading import Page
@@ -48,6 +50,7 @@ TEXT_LIMIT = 1024 * 1024  # characters of one message that are searched
 BODY_LIMIT = 4 * TEXT_LIMIT  # octets of its body that are read
 
 _NONE = date(1970, 1, 1)
+_NO_COLUMNS: Mapping[str, int] = {}
 
 
 async def search(session: Session, command: commands.Search) -> None:
@@ -144,7 +147,7 @@ async def find(session: Session, wanted: Key) -> list[int]:
     view = session.selected
     uids = view.contents.uids
     try:
-        folded = _fold(wanted, view)
+        folded = _fold(wanted, view, to_micros(session.site.world.clock.now()))
         program = bind(folded, len(uids), uids[-1] if uids else 0)
     except ValueError as error:
         raise Senseless(str(error)) from error
@@ -158,9 +161,14 @@ async def find(session: Session, wanted: Key) -> list[int]:
     return found
 
 
-def _fold(key: Key, view: View) -> Key:
-    """Texts in the form that message.text gives them, `$` as what it stands for."""
+def _fold(key: Key, view: View, now: int) -> Key:
+    """Texts in the form that message.text gives them, `$` and spans of time as what they mean."""
     match key:
+        case Within(younger, seconds):
+            moment = now - seconds * 1_000_000
+            return Between(
+                "internal_date", moment if younger else -_NEVER, _NEVER if younger else moment
+            )
         case Numbers(numset, _) if numset.saved:
             return Numbers(NumSet(tuple((uid, uid) for uid in view.saved)), uid=True)
         case HeaderHas(field, text):
@@ -170,11 +178,11 @@ def _fold(key: Key, view: View) -> Key:
         case TextHas(text):
             return TextHas(fold_case(text))
         case Not(inner):
-            return Not(_fold(inner, view))
+            return Not(_fold(inner, view, now))
         case Or(left, right):
-            return Or(_fold(left, view), _fold(right, view))
+            return Or(_fold(left, view, now), _fold(right, view, now))
         case And(keys):
-            return And(tuple(_fold(one, view) for one in keys))
+            return And(tuple(_fold(one, view, now) for one in keys))
         case _:
             return key
 
@@ -233,6 +241,7 @@ def _message(
     contents: Contents,
     index: int,
     recent_from: int,
+    columns: Mapping[str, int] = _NO_COLUMNS,
     size: int = 0,
     received: date = _NONE,
     sent: date | None = None,
@@ -248,6 +257,7 @@ def _message(
         contents.keywords[index],
         uid >= recent_from,
         contents.modseqs[index],
+        columns,
         size,
         received,
         sent,
@@ -265,8 +275,8 @@ class _Scan:
 
     def __init__(self, view: View, program: And) -> None:
         self.contents, self.recent_from = view.contents, view.recent_from
-        self.plain = [key for key in program.keys if isinstance(key, Dated | Larger | Smaller)]
-        others = tuple(key for key in program.keys if not isinstance(key, Dated | Larger | Smaller))
+        self.plain = [key for key in program.keys if isinstance(key, _Plain)]
+        others = tuple(key for key in program.keys if not isinstance(key, _Plain))
         self.others = And(others)
         self.probes = [probe for key in others if (probe := _probe(key))]
         need = needs(self.others) if others else Need.NOTHING
@@ -318,25 +328,28 @@ async def _find_in_store(session: Session, view: View, program: And, among: list
     return found
 
 
-_COLUMNS = ("size", "internal_date", "sent")
+_Plain = Dated | Larger | Smaller | Between
+_COLUMNS = ("size", "internal_date", "sent", "saved", "content")
 
 
-def _column_of(key: Dated | Larger | Smaller) -> str:
+def _column_of(key: _Plain) -> str:
+    if isinstance(key, Between):
+        return key.column
     if isinstance(key, Dated):
         return "sent" if key.sent else "internal_date"
     return "size"
 
 
-def _pass_plain(
-    key: Dated | Larger | Smaller, values: Sequence[int | None], rows: Sequence[int]
-) -> list[int]:
+def _pass_plain(key: _Plain, values: Sequence[int | None], rows: Sequence[int]) -> list[int]:
     """The rows whose number lies within what the key allows; none is in no range."""
     low, high = _bounds(key)
     return [row for row in rows if (value := values[row]) is not None and low <= value < high]
 
 
-def _bounds(key: Dated | Larger | Smaller) -> tuple[int, int]:
+def _bounds(key: _Plain) -> tuple[int, int]:
     match key:
+        case Between(_, least, end):
+            return least, end
         case Larger(octets):
             return octets + 1, _NEVER
         case Smaller(octets):
@@ -368,11 +381,12 @@ def _pass_probe(probe: bytes, headers: Sequence[bytes], rows: Sequence[int]) -> 
     ]
 
 
-def _column_values(page: Page, row: int) -> tuple[int, date, date | None]:
-    if "sent" not in page or "size" not in page or "internal_date" not in page:
-        return 0, _NONE, None
+def _column_values(page: Page, row: int) -> tuple[Mapping[str, int], int, date, date | None]:
+    if any(column not in page for column in _COLUMNS):
+        return _NO_COLUMNS, 0, _NONE, None
     sent = page["sent"][row]
     return (
+        {column: page[column][row] for column in ("internal_date", "saved", "content")},
         page["size"][row],
         from_micros(page["internal_date"][row]).date(),
         None if sent is None else from_micros(sent).date(),

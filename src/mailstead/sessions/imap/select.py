@@ -10,6 +10,7 @@ from mailstead.model.flags import SEEN
 from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.commands import Resync
 from mailstead.protocol.imap.numset import NumSet, Range, contains
+from mailstead.protocol.imap.objectid import MAILBOX_ID, format_object_id
 from mailstead.protocol.imap.responses import UNTAGGED
 from mailstead.sessions.imap.copy import expunge_deleted
 from mailstead.sessions.imap.state import Session, highest
@@ -101,6 +102,7 @@ def _describe(view: View) -> bytes:
         f"UIDVALIDITY {view.mailbox.uidvalidity}": "UIDs are valid",
         f"UIDNEXT {view.mailbox.uidnext}": "The next UID",
         highest(view): "Highest",
+        f"MAILBOXID ({format_object_id(MAILBOX_ID, view.mailbox.id)})": "The mailbox",
     }
     pieces += [responses.ok(UNTAGGED, text, code) for code, text in codes.items()]
     return b"".join(pieces)

@@ -228,6 +228,8 @@ _AUTHENTICATED: dict[type, Handler] = {
     commands.List: mailboxes.list_,
     commands.Lsub: mailboxes.lsub,
     commands.Status: mailboxes.status,
+    commands.GetQuota: mailboxes.get_quota,
+    commands.GetQuotaRoot: mailboxes.get_quota_root,
     commands.Append: append.append,
     commands.Idle: idle.idle,
 }
