@@ -1,5 +1,9 @@
 """To the inbox, to Junk, refused or quarantined by the score; and what people teach the filter."""
 
+import base64
+import io
+import time
+import zipfile
 from datetime import timedelta
 
 import pytest
@@ -458,6 +462,43 @@ async def test_a_replay_says_what_would_move_and_what_people_said(world: Simulat
     assert mild.moved[0].new_total == round(total - weight - 20, 2)
     later = START + timedelta(days=1)
     assert (await replay(house.house.store, later, Change(junk=-50))).judged == 0
+
+
+# ---------------------------------------------------------------------- what is made to take long
+
+
+def zip_bomb() -> bytes:
+    """Archives of fifty megabytes of zeros, twenty in a row."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("zeros", bytes(50_000_000))
+    return base64.encodebytes(buffer.getvalue() * 20).replace(b"\n", b"\r\n")
+
+
+BOMBS = {
+    "zip": b"Content-Type: application/zip; name=a.zip\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    + zip_bomb(),
+    "fields": b"".join(b"X-%d: a\r\n" % n for n in range(15_000)) + b"\r\nhello\r\n",
+    "parts": b"Content-Type: multipart/mixed; boundary=x\r\n\r\n" + b"--x\r\n\r\nhi\r\n" * 50_000,
+    "nested": b"".join(
+        b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n)
+        for n in range(1000)
+    ),
+    "html": b"Content-Type: text/html\r\n\r\n" + b"<div style='<a <!-- \r\n" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+async def test_a_bomb_gets_a_verdict(world: SimulatedWorld, name: str) -> None:
+    house = await world.house("example.org", ["alice"])
+    header = compose_elsewhere(BOB, [ALICE], "Look", "").removesuffix(b"\r\n")
+    start = time.process_time()
+    async with SmtpClient(house.world.network, house.address, 25, HOST) as client:
+        reply = await client.send_message(BOB, [ALICE], header + BOMBS[name])
+    assert time.process_time() - start < 10
+    assert reply.code in (250, 550)
+    (entry,) = told(house)
+    assert entry.total == round(sum(part.weight for part in entry.parts), 2)
 
 
 # ---------------------------------------------------------------------- five outcomes

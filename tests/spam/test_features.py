@@ -202,6 +202,20 @@ def test_files(name, data, expected, rules):
     assert expected in of(with_file(name, data), rules)
 
 
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (b"".join(b"X-%d: a\n" % n for n in range(1000)) + b"\n", "fields-many"),
+        (
+            b"Content-Type: multipart/mixed; boundary=x\n\n" + b"--x\n\nhello\n" * 1000,
+            "parts-many",
+        ),
+    ],
+)
+def test_what_is_too_much(message, expected, rules):
+    assert expected in of(message, rules)
+
+
 def test_innocent_files(rules):
     for name, data in (
         ("report.pdf", b"%PDF"),

@@ -20,7 +20,7 @@ from mailstead.spam.attachments import of_attachments
 from mailstead.spam.links import of_likeness, of_links
 from mailstead.spam.lookalikes import Known, know, main_domain, mixes_scripts, skeleton
 from mailstead.spam.names import Names
-from mailstead.spam.sight import Sight
+from mailstead.spam.sight import FIELD_LIMIT, PART_LIMIT, Sight
 
 DETAIL_LIMIT = 100  # characters of one detail
 
@@ -93,6 +93,10 @@ def _of_fields(sight: Sight, now: datetime | None) -> Found:
     for name in ("subject", "from", "to"):
         if name in values and not values[name][0].isascii() and not _is_utf8(values[name][0]):
             yield "field-raw", name
+    if sum(map(len, values.values())) >= FIELD_LIMIT:
+        yield "fields-many", f"{FIELD_LIMIT} or more"
+    if len(sight.parts) >= PART_LIMIT:
+        yield "parts-many", f"{PART_LIMIT} or more"
     if "mime-version" not in values and "content-type" in values:
         yield "mime-version-missing", ""
 
