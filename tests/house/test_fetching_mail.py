@@ -1,15 +1,20 @@
 """Mail that programs fetch by POP3: what they get, what goes when, and whose the maildrop is."""
 
+import asyncio
 import logging
 import random
+from typing import Any
 
 import pytest
 
 from mailstead.model.entries import Retrieved
 from mailstead.model.errors import TemporaryFailure
+from mailstead.model.world import Stream
 from mailstead.services import maildrops as service
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.sessions.pop3 import messages as pop3_messages
+from mailstead.sessions.pop3 import session
+from mailstead.sessions.pop3.state import Door
 from mailstead.storage import accounts, journal, maildrops
 from mailstead.storage.blobs import MemoryBody
 from mailstead.storage.journal import Story
@@ -259,6 +264,52 @@ async def test_who_lost_the_maildrop_deletes_nothing(world: SimulatedWorld) -> N
         await world.sleep(minutes=1)
         assert await reader.line() == "-ERR [IN-USE] Another session has the maildrop by now"
     assert await store.read(lambda tx: tx.value("SELECT holder FROM maildrop_lock")) == "another"
+
+
+class SlowStream:
+    """A connection whose other end takes nothing while `stuck`."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream, self.moving = stream, asyncio.Event()
+        self.moving.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    @property
+    def congested(self) -> bool:
+        """Whether `flush` would have to wait."""
+        return not self.moving.is_set()
+
+    async def flush(self) -> None:
+        """Wait until it moves."""
+        await self.moving.wait()
+
+
+async def test_who_takes_long_keeps_the_maildrop_for_a_while(world: SimulatedWorld) -> None:
+    house = await open_house(world, "one")
+    streams: list[SlowStream] = []
+
+    async def serve(stream: Stream) -> None:
+        streams.append(SlowStream(stream))
+        await session.serve(streams[-1], house.house.pop3, Door(clear_text_login=True))
+
+    world.network.listen(house.address, 111, serve)
+    refused = "-ERR [IN-USE] Another session has the maildrop"
+    async with Pop3Client(world.network, house.address, 111) as slow:
+        await slow.log_in(ALICE, PASSWORD)
+        streams[0].moving.clear()
+        slow.stream.send(b"RETR 1\r\n")
+        await world.sleep(minutes=4, seconds=30)
+        async with client(world, house) as other:
+            assert await other.log_in(ALICE, PASSWORD) == refused
+        streams[0].moving.set()
+        assert await slow.line() == "+OK"
+        streams[0].moving.clear()
+        slow.stream.send(b"RETR 1\r\n")
+        await world.sleep(minutes=6)
+        async with client(world, house) as other:  # it was given up
+            assert await other.log_in(ALICE, PASSWORD) == "+OK 1 message"
 
 
 async def test_somebody_who_thinks_keeps_the_maildrop(world: SimulatedWorld) -> None:

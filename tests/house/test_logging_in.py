@@ -5,6 +5,7 @@ import hashlib
 import json
 from datetime import timedelta
 from typing import Any
+from urllib.parse import unquote_plus
 
 import msgspec
 import pytest
@@ -277,7 +278,7 @@ class TokenHost:
         answer: dict[str, Any] = self.keys
         if request.startswith(b"POST"):
             form = request.partition(b"\r\n\r\n")[2].decode()
-            token = form.partition("token=")[2].partition("&")[0]
+            token = unquote_plus(form.partition("token=")[2].partition("&")[0])
             answer = self.known.get(token, {"active": False})
         body = json.dumps(answer).encode()
         secured.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
@@ -381,6 +382,10 @@ async def test_tokens_that_are_asked_about(world: SimulatedWorld) -> None:
     host.known["abc"] = {"active": True, "username": ALICE}
     assert await by_token(world, house, "abc") == "235 2.7.0"
     assert await by_token(world, house, "abd") == "535 5.7.8"
+    host.known["of+another"] = {"active": True, "username": ALICE, "iss": "https://other.example"}
+    host.known["old"] = {"active": True, "username": ALICE, "exp": 1}
+    for token in ("of+another", "old"):
+        assert await by_token(world, house, token) == "535 5.7.8"
     assert b"Authorization: Basic dXM6b3Vycw==\r\n" in host.asked[0]
 
 

@@ -8,7 +8,9 @@ cannot be checked is refused, and so costs nothing but the log-in.
 import asyncio
 import base64
 import logging
+from contextlib import suppress
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -22,12 +24,13 @@ from mailstead.storage.store import Store
 from mailstead.storage.token_issuers import Issuer
 
 ALGORITHMS = (
-    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519",
-    "EdDSA",
-)  # fmt: skip
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "Ed25519"),
+)
 KEYS_KEPT = timedelta(hours=1)
 KEYS_PAUSE = timedelta(minutes=1)  # between two looks for a key that is not known
 KEYS_SIZE = 256 * 1024  # octets of a set of keys
+KEYS_LIMIT = 50  # that are looked at
 ANSWER_SIZE = 64 * 1024  # of an answer about a token
 LEEWAY = 60  # seconds that clocks may differ
 ASKING_LIMIT = 20  # questions at the same time
@@ -40,7 +43,7 @@ Claims = dict[str, Any]
 
 class _Keys(msgspec.Struct, frozen=True):
     fetched: datetime
-    keys: Any  # a KeySet of joserfc, None where there are none to be had
+    keys: Any  # of joserfc, by id; None where there are none to be had
 
 
 class Tokens:
@@ -91,6 +94,9 @@ class Tokens:
     # ------------------------------------------------------------------ by keys (RFC 7519)
 
     async def _verify(self, issuer: Issuer, token: str) -> Claims | TokenRefused:
+        if find_spec("joserfc") is None:
+            log.error("tokens cannot be checked: pip install joserfc")
+            return TokenRefused("what is needed to check it is not installed")
         keys = await self._find_keys(issuer, KEYS_KEPT)
         found = verify(token, keys, issuer, self._clock.now())
         if not isinstance(found, TokenRefused):
@@ -152,43 +158,57 @@ def _authorization(issuer: Issuer) -> str:
 def named_issuer(token: str) -> str | None:
     """The issuer that a signed token names; nobody has checked it yet. None of any other token."""
     parts = token.split(".")
-    if len(parts) != 3:
-        return None
-    try:
-        text = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        claims = msgspec.json.decode(text)
-    except (ValueError, msgspec.MsgspecError):
-        return None
-    issuer = claims.get("iss") if isinstance(claims, dict) else None
+    issuer = _decode(parts[1]).get("iss") if len(parts) == 3 else None
     return issuer if isinstance(issuer, str) else None
 
 
+def _decode(part: str) -> Claims:
+    """A part of a token (RFC 7519 section 3); empty if it is none."""
+    try:
+        found = msgspec.json.decode(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, msgspec.MsgspecError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def read_keys(body: bytes) -> Any:
-    """The set of keys (RFC 7517); None if it is none."""
+    """Keys (RFC 7517) by their id; None if that is no set of keys."""
     from joserfc.errors import JoseError
-    from joserfc.jwk import KeySet
+    from joserfc.jwk import JWKRegistry
 
     try:
-        table = msgspec.json.decode(body)
-        # What is of a kind that we do not know costs nothing but itself.
-        usable = [key for key in table["keys"] if key.get("kty") in ("RSA", "EC", "OKP")]
-        return KeySet.import_key_set({"keys": usable}) if usable else None
-    except (msgspec.MsgspecError, JoseError, ValueError, TypeError, KeyError, AttributeError):
+        listed = msgspec.json.decode(body)["keys"][:KEYS_LIMIT]
+    except (msgspec.MsgspecError, TypeError, KeyError):
         return None
+    keys: dict[str, Any] = {}
+    for number, one in enumerate(listed):
+        # What is of a kind that we do not know costs nothing but itself.
+        with suppress(JoseError, ValueError, TypeError, KeyError, AttributeError):
+            if one["kty"] in ("RSA", "EC", "OKP"):
+                keys[str(one.get("kid", number))] = JWKRegistry.import_key(one)
+    return keys or None
 
 
-def verify(token: str, keys: Any, issuer: Issuer, now: datetime) -> Claims | TokenRefused:
+def verify(
+    token: str, keys: dict[str, Any] | None, issuer: Issuer, now: datetime
+) -> Claims | TokenRefused:
     """The claims of a token that is signed with one of the keys, and good now."""
     from joserfc import jwt
     from joserfc.errors import JoseError
 
-    if keys is None:
+    if not keys:
         return TokenRefused("the keys of its issuer are not known")
-    try:
-        claims = jwt.decode(token, keys, algorithms=list(ALGORITHMS)).claims
-    except (JoseError, ValueError, TypeError, KeyError) as error:
-        return TokenRefused(f"it is not signed by its issuer: {error}")
-    return check_claims(claims, issuer, now, must_expire=True)
+    named = _decode(token.partition(".")[0]).get("kid")
+    candidates = list(keys.values()) if named is None else [keys.get(str(named))]
+    reason = "it names a key that its issuer does not have"
+    for key in candidates:
+        try:
+            if key is not None:
+                claims = jwt.decode(token, key, algorithms=list(ALGORITHMS)).claims
+                return check_claims(claims, issuer, now, must_expire=True)
+        except (JoseError, ValueError, TypeError, KeyError) as error:
+            reason = f"it is not signed by its issuer: {error}"
+    return TokenRefused(reason)
 
 
 def read_introspection(body: bytes, issuer: Issuer, now: datetime) -> Claims | TokenRefused:
