@@ -313,6 +313,27 @@ async def test_what_was_learnt_decides(world: SimulatedWorld) -> None:
     assert [parts[0].weight > 0 for parts in learnt_parts] == [False, True]
 
 
+async def test_many_recipients_share_what_was_learnt(world: SimulatedWorld) -> None:
+    """But for whom has lessons of their own."""
+    names = [f"user{number}" for number in range(20)]
+    house = await world.house("example.org", ["alice", *names])
+    await train(house)
+    await receive(house, *CLEAN)
+    await move(house, "INBOX", "Junk")
+    await learnt(house)
+    await receive(house, *CLEAN, to=[ALICE, *(f"{name}@example.org" for name in names)])
+    entries = told(house)[1:]
+    weights = {
+        one.recipients: part.weight
+        for one in entries
+        for part in one.parts
+        if part.rule == "learnt"
+    }
+    assert sorted(map(len, weights)) == [1, 20]
+    (others,) = [weight for whose, weight in weights.items() if whose != (ALICE,)]
+    assert weights[ALICE,] > others
+
+
 async def test_moving_one_back_lands_the_next_one_right(world: SimulatedWorld) -> None:
     """T13: a filter that was wrong once is right the second time."""
     world.zone["TXT", "example.net"] = f"v=spf1 ip4:{HOST} -all"

@@ -6,7 +6,6 @@ Not here: what becomes of the message (services.inbound).
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 import msgspec
 
@@ -26,7 +25,6 @@ LEARNT_ALL = 200  # messages of each kind were learnt
 WROTE_TO = Part("you-wrote-to", -3.0)
 SENDER_PREJUDICE = 4  # messages before what is remembered of a sender weighs half
 SENDER_MOST = 2.0  # points that are given to a sender for what was thought of him
-NEW_SENDER = timedelta(days=1)
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -50,7 +48,8 @@ def add_up(parts: Sequence[Part]) -> Score:
     kept, rest = ordered[:PARTS_LIMIT], ordered[PARTS_LIMIT:]
     if rest:
         kept.append(Part("others", round(sum(one.weight for one in rest), 2), f"{len(rest)} more"))
-    return Score(round(sum(one.weight for one in kept), 2), tuple(kept))
+    total = round(sum(one.weight for one in kept), 2)
+    return Score(total + 0.0, tuple(kept))  # never -0
 
 
 def _rounded(part: Part) -> Part:

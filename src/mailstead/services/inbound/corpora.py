@@ -58,13 +58,16 @@ class Corpora:
     ) -> dict[AccountId, Seen]:
         """What has to be read to judge the tokens for these accounts; nothing is changed."""
         found = spam_corpus.corpora(tx, organisation, accounts)
+        of_corpus: dict[AccountId, Seen] = {}
         seen: dict[AccountId, Seen] = {}
         for account in dict.fromkeys(accounts):
             own = found.get(account) if account != EVERYBODY else None
             whose = account if own is not None else EVERYBODY
-            seen[account] = seen.get(whose) or self._look(
-                tx, (organisation, whose), found.get(EVERYBODY), own, tokens
-            )
+            if whose not in of_corpus:
+                of_corpus[whose] = self._look(
+                    tx, (organisation, whose), found.get(EVERYBODY), own, tokens
+                )
+            seen[account] = of_corpus[whose]
         return seen
 
     def _look(

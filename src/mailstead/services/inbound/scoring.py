@@ -20,7 +20,7 @@ from mailstead.model.numbers import AccountId, OrganisationId, TraceId
 from mailstead.model.world import Offload
 from mailstead.msgauth.dkim.failure import Verdict as Dkim
 from mailstead.services.delivery.recipients import Found
-from mailstead.services.inbound.corpora import Corpora, Seen
+from mailstead.services.inbound.corpora import Corpora, Key, Seen
 from mailstead.services.inbound.evidence import Evidence
 from mailstead.services.inbound.memory import Memory, proves_author, senders_of
 from mailstead.services.inbound.policy import Points
@@ -123,12 +123,24 @@ class Scoring:
         await self._look_up_weights(now)
         parts = await self.judge(message, evidence, now)
         facts = await self._store.look_up(lambda tx: self._facts(tx, message, evidence, found))
-        return [
-            self._one(
-                message, [*parts, *await self._imitations(message, one, now)], facts, one, standing
-            )
-            for one, standing in zip(found, facts.standings, strict=True)
-        ]
+        learnt: dict[Key, tuple[Part, ...]] = {}  # many recipients share what was learnt
+        scored = []
+        for one, standing in zip(found, facts.standings, strict=True):
+            seen = facts.seen[one.organisation][account_of(one)]
+            if seen.key not in learnt:
+                learnt[seen.key] = self._with_learning(message, parts, seen)
+            own = [*learnt[seen.key], *await self._imitations(message, one, now)]
+            own += parts_of_senders(facts.remembered[one.organisation])
+            if standing.wrote_to:
+                own.append(WROTE_TO)
+            scored.append(Scored(add_up(own), standing.thresholds, standing.entry))
+        return scored
+
+    def _with_learning(self, message: Read, parts: Sequence[Part], seen: Seen) -> tuple[Part, ...]:
+        """What the message says to all who share a corpus."""
+        judgement = self.corpora.judge(seen, message.tokens)
+        faded = fade(parts, self.rules, seen.totals)
+        return (*faded, of_learning(judgement, seen.totals))
 
     async def _imitations(self, message: Read, found: Found, now: datetime) -> list[Part]:
         """Authors that look like somebody the recipient writes to."""
@@ -231,23 +243,6 @@ class Scoring:
             seen[organisation] = self.corpora.look(tx, organisation, whose, message.tokens)
             remembered[organisation] = sender_memory.find(tx, organisation, senders_)
         return _Facts(standings, seen, remembered)
-
-    def _one(
-        self,
-        message: Read,
-        parts: Sequence[Part],
-        facts: _Facts,
-        found: Found,
-        standing: _Standing,
-    ) -> Scored:
-        seen = facts.seen[found.organisation][account_of(found)]
-        judgement = self.corpora.judge(seen, message.tokens)
-        all_ = fade(parts, self.rules, seen.totals)
-        all_.append(of_learning(judgement, seen.totals))
-        all_ += parts_of_senders(facts.remembered[found.organisation])
-        if standing.wrote_to:
-            all_.append(WROTE_TO)
-        return Scored(add_up(all_), standing.thresholds, standing.entry)
 
 
 def read(header: bytes, body: Buffer) -> Read:
