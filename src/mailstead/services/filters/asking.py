@@ -15,6 +15,7 @@ import msgspec
 
 from mailstead.model.dns import Question
 from mailstead.model.entries import Filtered
+from mailstead.model.errors import TemporaryFailure
 from mailstead.model.reply import Reply
 from mailstead.model.world import Network, World
 from mailstead.net import http
@@ -114,7 +115,7 @@ class Filters:
                 opinion = await self._talk(engine, letter, direction)
         except TimeoutError:
             problem = f"no answer within {engine.time_limit.total_seconds():.0f} s"
-        except (EngineFailed, HttpError, OSError) as error:
+        except (EngineFailed, HttpError, OSError, TemporaryFailure) as error:
             problem = str(error) or type(error).__name__
         else:
             self._down.pop(engine.name, None)

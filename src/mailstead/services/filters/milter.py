@@ -181,7 +181,8 @@ def _with_code(reply: Reply) -> Reply:
     """The reply with an enhanced code, and none that ends the session."""
     enhanced = reply.enhanced or ("5.7.1" if reply.permanent else "4.7.1")
     code = 451 if reply.code == 421 else reply.code
-    return Reply(code, enhanced, reply.text or "A filter of ours says so")
+    text = reply.text.encode("ascii", "replace").decode()
+    return Reply(code, enhanced, text or "A filter of ours says so")
 
 
 def _changed(judged: Judged, name: str, refused: tuple[str, ...], body: Gathering) -> Opinion:

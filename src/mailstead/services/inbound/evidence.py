@@ -14,7 +14,7 @@ import msgspec
 
 from mailstead.message import header as fields
 from mailstead.message.addresses import author_addresses
-from mailstead.model.address import Domain
+from mailstead.model.address import Domain, parse_domain
 from mailstead.model.dns import Answer, Status
 from mailstead.model.world import Resolver
 from mailstead.msgauth import authres
@@ -248,7 +248,7 @@ def subjects_of_domains(domains: Iterable[str]) -> list[Subject]:
     """What to ask lists about these domains: the two and the three last labels of each."""
     found: dict[Domain, None] = {}
     for domain in domains:
-        labels = domain.lower().strip(".").split(".")
+        labels = _labels(domain)
         if len(labels) < 2 or _is_address(domain):
             continue
         for count in (2, 3):
@@ -256,6 +256,14 @@ def subjects_of_domains(domains: Iterable[str]) -> list[Subject]:
         if len(found) >= 2 * DOMAINS_LIMIT:
             break
     return list(found)
+
+
+def _labels(domain: str) -> list[str]:
+    """In A-labels; none of what can be no name."""
+    try:
+        return parse_domain(domain.strip(".")).split(".")
+    except ValueError:
+        return []
 
 
 def _is_address(text: str) -> bool:
