@@ -124,6 +124,20 @@ def test_header(field, value, expected, rules):
 
 
 @pytest.mark.parametrize(
+    "author",
+    [
+        "PayPal <service@mail.paypal.com>",
+        "Amazon <order@amazon.nl>",
+        "Chase Example <chase@example.net>",
+        "Bob at Example <bob@gmail.com>",
+    ],
+)
+def test_innocent_authors(author, rules):
+    found = of(changed("From", author), rules, Circumstances(now=NOW))
+    assert set(found) <= {"from-freemail"}
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("<html><p>Hello</p></html>", "html-only"),

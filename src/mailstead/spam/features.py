@@ -162,7 +162,7 @@ def _of_name(author: HeaderAddress, domain: str, names: Names) -> Found:
         yield "from-mixed-scripts", ""
     for word in _PLAIN_WORD.findall(name)[:10]:
         brand = names.brands.get(skeleton(word))
-        if brand is not None and main_domain(domain) not in names.domains_of(brand):
+        if brand is not None and not names.is_of(brand, domain):
             yield "from-claims-name", f"{brand} from {domain}"
 
 

@@ -28,9 +28,10 @@ class Names(msgspec.Struct, frozen=True):
     genuine: frozenset[str]
     known: Known
 
-    def domains_of(self, brand: str) -> tuple[str, ...]:
-        """Where the brand writes from."""
-        return self.imitated.get(brand, ())
+    def is_of(self, brand: str, domain: str) -> bool:
+        """Whether the domain is one that the brand writes from, or its name in another country."""
+        main = main_domain(domain)
+        return main.partition(".")[0] == brand or main in self.imitated.get(brand, ())
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
