@@ -14,7 +14,8 @@ def main() -> None:
     name, *options = sys.argv[1:]
     file = os.memfd_create("words")  # libFuzzer ends the process: there is no time to tidy up
     os.write(file, "".join(map(_entry, WORDS)).encode())
-    atheris.Setup([sys.argv[0], *options, f"-dict=/proc/self/fd/{file}"], TARGETS[name])
+    itself = f"{sys.executable} {sys.argv[0]} {name}"  # what -merge runs, by a shell
+    atheris.Setup([itself, *options, f"-dict=/proc/self/fd/{file}"], TARGETS[name])
     atheris.Fuzz()
 
 
