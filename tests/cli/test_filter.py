@@ -32,7 +32,7 @@ def test_sealers(mailstead: Shell) -> None:
 
 
 def test_switches(mailstead: Shell) -> None:
-    for name in ("greylist", "seal"):
+    for name in ("greylist", "seal", "strict"):
         assert "Off for everybody" in mailstead("filter", name, "list").out
         assert mailstead("filter", name, "on").code == 0
         assert mailstead("filter", name, "off", "--domain", "example.org").code == 0

@@ -7,7 +7,7 @@ import click
 
 from mailstead.cli.filter_engines import add, code, list_, remove, test
 from mailstead.cli.filter_sealers import sealer
-from mailstead.cli.filter_switches import greylist, seal
+from mailstead.cli.filter_switches import greylist, seal, strict
 from mailstead.cli.filter_zones import zone
 
 
@@ -16,5 +16,5 @@ def filter() -> None:
     """What looks at mail at the door: lists, sealers, greylisting, other programs."""
 
 
-for command in (add, list_, remove, test, code, zone, sealer, seal, greylist):
+for command in (add, list_, remove, test, code, zone, sealer, seal, strict, greylist):
     filter.add_command(command)

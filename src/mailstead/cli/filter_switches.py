@@ -1,4 +1,4 @@
-"""`mailstead filter greylist` and `seal`: switches of organisations and domains."""
+"""`mailstead filter greylist`, `strict` and `seal`: switches of organisations and domains."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from mailstead.model.address import Domain
 from mailstead.model.errors import Refusal
 from mailstead.storage import accounts, switches
 from mailstead.storage.store import Tx
-from mailstead.storage.switches import EVERYBODY, GREYLISTING, SEALING, Switch
+from mailstead.storage.switches import EVERYBODY, GREYLISTING, SEALING, STRICT, Switch
 
 
 class ShownSwitch(msgspec.Struct, frozen=True):
@@ -95,6 +95,16 @@ greylist = _group(
     """Switch greylisting on, for everybody or for these only.
 
     Mail that passes DMARC, and senders that have come before, are never asked to wait.
+    """,
+)
+strict = _group(
+    "strict",
+    STRICT,
+    "Refuse whatever fails DMARC and whose domain asks for it.",
+    """Refuse what fails DMARC with p=reject, for everybody or for these only.
+
+    Without it such mail goes to Junk where a list or a forwarder may have broken it. Mail that came
+    through lists will be lost, but for those whose seals are believed: mailstead filter sealer.
     """,
 )
 seal = _group(

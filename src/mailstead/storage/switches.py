@@ -11,6 +11,7 @@ from mailstead.storage.store import Tx
 EVERYBODY = OrganisationId(0)
 GREYLISTING = "greylisting"
 SEALING = "arc-sealing"
+STRICT = "dmarc-strict"
 CODE = "code"  # the operator's own: the path of a Python file; only for everybody
 
 
@@ -56,17 +57,19 @@ def list_all(tx: Tx, name: str) -> list[Switch]:
 
 def find(tx: Tx, name: str, organisation: OrganisationId, domain: str = "") -> str:
     """What counts there; "" if nothing is said."""
-    for whose, where in ((organisation, domain), (organisation, ""), (EVERYBODY, "")):
-        value: str | None = tx.value(
-            "SELECT value FROM filter_setting WHERE organisation = :organisation"
-            " AND domain = :domain AND account = 0 AND name = :name",
-            organisation=whose,
-            domain=where,
-            name=name,
-        )
-        if value is not None:
-            return value
-    return ""
+    return find_all(tx, organisation, domain).get(name, "")
+
+
+def find_all(tx: Tx, organisation: OrganisationId, domain: str = "") -> dict[str, str]:
+    """Everything that counts there, by name."""
+    rows = tx.rows(
+        "SELECT name, value, organisation, domain FROM filter_setting"
+        " WHERE organisation IN (0, :organisation) AND domain IN ('', :domain) AND account = 0",
+        organisation=organisation,
+        domain=domain,
+    )
+    rows.sort(key=lambda row: (row[2] != EVERYBODY, row[3] != ""))  # the most exact last
+    return {name: value for name, value, _, _ in rows}
 
 
 def is_on(tx: Tx, name: str, organisation: OrganisationId, domain: str = "") -> bool:

@@ -66,6 +66,27 @@ def test_verdicts(
     assert (verdict.reply is not None) == (expected in ("refuse", "defer"))
 
 
+@pytest.mark.parametrize(
+    ("policy", "chain", "expected"),
+    [
+        ("reject", (), "refuse"),
+        ("quarantine", (), "junk"),
+        ("none", (), "inbox"),
+        ("reject", (Sealed("lists.example", "pass"),), "inbox"),
+    ],
+)
+def test_who_is_strict(policy: str, chain: tuple[Sealed, ...], expected: str) -> None:
+    evidence = Evidence(
+        client=CLIENT,
+        spf=SpfVerdict(Spf.NONE, "example.net", "example.net"),
+        dmarc=DmarcVerdict(Dmarc.FAIL, "example.net", policy=Policy(policy)),
+        chain=chain,
+        passed_on=True,
+    )
+    wishes = Wishes(frozenset({"lists.example"}), strict=True)
+    assert judge(evidence, wishes).action.value == expected
+
+
 def test_several_sealers_that_are_all_believed() -> None:
     evidence = Evidence(
         client=CLIENT,

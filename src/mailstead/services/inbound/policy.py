@@ -25,6 +25,7 @@ FORGED = Reply(
     "5.7.1",
     "The message is not from who it says: SPF and DMARC fail, and its domain asks to refuse it",
 )
+NOT_PROVEN = Reply(550, "5.7.1", "Nothing proves that the message is from who it says: DMARC fails")
 FORGED_BY_LISTED = Reply(
     550,
     "5.7.1",
@@ -70,6 +71,7 @@ class Wishes(msgspec.Struct, frozen=True):
 
     sealers: frozenset[str] = frozenset()  # whose ARC seals are believed
     greylisted: bool = False
+    strict: bool = False  # what a domain asks to refuse is refused, without a second fact
 
 
 class Points(msgspec.Struct, frozen=True):
@@ -115,6 +117,8 @@ def _judge_failure(evidence: Evidence, wishes: Wishes) -> Verdict:
             return Verdict(Action.REFUSE, f"{asked}; {zone} lists the client", FORGED_BY_LISTED)
         if _is_direct(evidence):
             return Verdict(Action.REFUSE, asked, FORGED)
+        if wishes.strict:
+            return Verdict(Action.REFUSE, f"{asked}; the organisation is strict", NOT_PROVEN)
     return Verdict(Action.JUNK, asked)
 
 

@@ -58,7 +58,7 @@ from mailstead.services.inbound.scoring import (
 )
 from mailstead.services.inbound.site import Site
 from mailstead.spam.score import Score
-from mailstead.storage import accounts, arc_sealers
+from mailstead.storage import accounts, arc_sealers, switches
 from mailstead.storage.store import Tx
 from mailstead.storage.thresholds import Thresholds
 
@@ -232,7 +232,10 @@ def hosts_author(tx: Tx, header: bytes) -> bool:
 def wishes_of(tx: Tx, found: Found) -> Wishes:
     """How the recipient wants its mail judged."""
     sealers = arc_sealers.believed_by(tx, found.organisation)
-    return Wishes(sealers, waiting.is_greylisted(tx, found))
+    said = switches.find_all(tx, found.organisation, found.address.domain)
+    # Postmaster and abuse hear everybody, at once.
+    greylisted = said.get(switches.GREYLISTING) == "on" and found.rule != "role"
+    return Wishes(sealers, greylisted, said.get(switches.STRICT) == "on")
 
 
 def _look_up(tx: Tx, header: bytes, found: Sequence[Found]) -> tuple[bool, list[Wishes]]:

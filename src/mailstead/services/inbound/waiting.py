@@ -15,10 +15,9 @@ from mailstead.msgauth.spf.record import Spf
 from mailstead.services.delivery.recipients import Found
 from mailstead.services.inbound.evidence import Evidence
 from mailstead.services.limits import network_of
-from mailstead.storage import greylist, sender_memory, switches
+from mailstead.storage import greylist, sender_memory
 from mailstead.storage.sender_memory import Sender
 from mailstead.storage.store import Store, Tx
-from mailstead.storage.switches import GREYLISTING
 
 WAIT = timedelta(minutes=4, seconds=30)  # most servers try again after five minutes
 WINDOW = timedelta(days=2)  # for the second attempt
@@ -52,13 +51,6 @@ def _proves_itself(evidence: Evidence) -> bool:
     if dmarc is not None and dmarc.result is Dmarc.PASS:
         return True
     return any(hit.allows for hit in evidence.hits if hit.of_client)
-
-
-def is_greylisted(tx: Tx, found: Found) -> bool:
-    """Whether greylisting is on for the recipient."""
-    if found.rule == "role":  # postmaster and abuse hear everybody
-        return False
-    return switches.is_on(tx, GREYLISTING, found.organisation, found.address.domain)
 
 
 def _is_known(
