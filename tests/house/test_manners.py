@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailstead.model.entries import Refused
+from mailstead.model.entries import Refused, Scored
 from mailstead.model.reply import Reply
 from mailstead.protocol.smtp import replies
 from mailstead.services.inbound.waiting import COME_AGAIN
@@ -12,6 +12,7 @@ from mailstead.storage.switches import EVERYBODY, GREYLISTING, Switch
 from mailstead.testing.house import SimulatedHouse, SimulatedWorld, compose
 from mailstead.testing.smtp import SmtpClient
 
+RCPT = b"RCPT TO:<alice@example.org>\r\n"
 ALICE, BOB, STRANGER = "alice@example.org", "bob@example.net", "192.0.2.66"
 
 
@@ -56,6 +57,32 @@ async def test_who_waits_for_the_greeting(world: SimulatedWorld) -> None:
     assert (await receive(house)).ok
     assert await greeted_after(world, house, STRANGER) < 0.1
     assert await greeted_after(world, house, "192.0.2.67") > pause
+
+
+@pytest.mark.rfc("2920 section 3.1")
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ([b"EHLO x.example\r\n", b"MAIL FROM:<bob@example.net>\r\n" + RCPT + b"DATA\r\n"], False),
+        ([b"EHLO x.example\r\nMAIL FROM:<bob@example.net>\r\n", RCPT, b"DATA\r\n"], True),
+        ([b"HELO x.example\r\nMAIL FROM:<bob@example.net>\r\n", RCPT, b"DATA\r\n"], True),
+        ([b"HELO x.example\r\n", b"MAIL FROM:<bob@example.net>\r\n", RCPT, None], True),
+    ],
+)
+async def test_who_does_not_wait_for_replies(
+    world: SimulatedWorld, groups: list[bytes | None], expected: bool
+) -> None:
+    house = await world.house("example.org", ["alice"])
+    stream = await world.network.connect(house.address, 25, STRANGER)
+    await stream.receive()
+    content = b"From: bob@example.net\r\n\r\nHi\r\n.\r\n"
+    for group in groups:
+        stream.send(b"DATA\r\n" + content if group is None else group)
+        await world.sleep(seconds=1)
+    stream.send(b"" if groups[-1] is None else content)
+    await world.sleep(seconds=5)
+    (scored,) = [one for _, one in house.told if isinstance(one, Scored)]
+    assert ("client.pipelined" in [part.rule for part in scored.parts]) == expected
 
 
 # ---------------------------------------------------------------------- harvest
