@@ -147,11 +147,15 @@ class Gathering:
     ) -> Evidence:
         """All of it, once the body is complete; lists are asked about `more` that it named."""
         deadline = asyncio.get_running_loop().time() + GATHER_LIMIT.total_seconds()
-        self._answers.end_by(deadline)
-        async with asyncio.TaskGroup() as group:
-            listed = group.create_task(self._listed(more, deadline))
+        wanted = [one for one in dict.fromkeys(more) if one not in self._asked]
+        listed = Errand(self._setting.lists.ask(wanted, self._answers))
+        try:
             hits = await self._errand.join(deadline) or ()
             known = await self._setting.caller.known(deadline)
+            linked = await listed.join(deadline) or []
+        finally:
+            listed.end()
+        self._answers.end_by(deadline)  # the rest is known by now, or will not be
         digests = self._hashes.finish()
         spf = await self._ask_spf()
         keys = [await self._ask_key(one) for one in self._found]
@@ -160,7 +164,7 @@ class Gathering:
         )
         dmarc = await self._ask_dmarc(_identifiers(spf, dkim))
         validation = await answer(chains.validate(self._chain, digests, now), self._answers)
-        hits = tuple(dict.fromkeys((*known.hits, *hits, *listed.result())))
+        hits = tuple(dict.fromkeys((*known.hits, *hits, *linked)))
         return Evidence(
             client=self._client,
             spf=spf,
@@ -199,13 +203,6 @@ class Gathering:
             group.create_task(self._ask_dmarc(self._presumed()))
             listed = group.create_task(self._setting.lists.ask(self._asked, self._answers))
         return tuple(listed.result())
-
-    async def _listed(self, more: Iterable[Subject], deadline: float) -> tuple[Hit, ...]:
-        wanted = [one for one in dict.fromkeys(more) if one not in self._asked]
-        if not wanted:
-            return ()
-        errand = Errand(self._setting.lists.ask(wanted, self._answers))
-        return tuple(await errand.join(deadline) or ())
 
     async def _ask_spf(self) -> SpfVerdict:
         if self._spf is None:
