@@ -85,6 +85,13 @@ class Resync(msgspec.Struct, frozen=True):
     match: tuple[NumSet, NumSet] | None = None  # sequence numbers and the UIDs that they had
 
 
+class Compress(msgspec.Struct, frozen=True):
+    """RFC 4978 section 3."""
+
+    tag: Tag
+    mechanism: str
+
+
 class GetQuota(msgspec.Struct, frozen=True):
     """RFC 9208 section 4.1.1; there is one root, whose name is empty."""
 
@@ -405,6 +412,7 @@ Command = (
     | Login
     | Namespace
     | Enable
+    | Compress
     | GetQuota
     | GetQuotaRoot
     | Select

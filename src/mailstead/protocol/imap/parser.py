@@ -231,6 +231,10 @@ def _create(tag: Tag, lexer: Lexer) -> Command:
     return commands.Create(tag, mailbox, tuple(uses))
 
 
+def _compress(tag: Tag, lexer: Lexer) -> Command:
+    return commands.Compress(tag, lexer.keyword().decode("ascii"))
+
+
 def _get_quota(tag: Tag, lexer: Lexer) -> Command:
     return commands.GetQuota(tag, _utf8(lexer.astring()))
 
@@ -565,6 +569,7 @@ _OTHERS: dict[bytes, Callable[[Tag, Lexer], Command]] = {
     b"SELECT": _select,
     b"EXAMINE": _examine,
     b"ENABLE": _enable,
+    b"COMPRESS": _compress,
     b"GETQUOTA": _get_quota,
     b"CREATE": _create,
     b"RENAME": _rename,

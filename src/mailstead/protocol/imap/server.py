@@ -52,6 +52,7 @@ _STOPPING = (
     commands.Authenticate,
     commands.Login,
     commands.Idle,
+    commands.Compress,
     commands.Logout,
 )
 
@@ -116,6 +117,10 @@ class ImapServer:
 
     def start_tls(self) -> None:
         """Begin anew inside TLS."""
+        self.start_compression()
+
+    def start_compression(self) -> None:
+        """Begin anew: from here on octets mean something else (RFC 4978 section 3)."""
         # Bytes sent after STARTTLS in the clear must not be run inside TLS (CVE-2021-33515).
         self._buffer.clear()
         self._scanned = 0

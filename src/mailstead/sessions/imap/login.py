@@ -7,6 +7,7 @@ from datetime import timedelta
 from mailstead.model.errors import TemporaryFailure
 from mailstead.model.mailbox import DELIMITER
 from mailstead.model.world import Stream
+from mailstead.net.deflate import DeflateStream
 from mailstead.net.tls import TlsStream, certificate_of
 from mailstead.protocol import sasl, sasl_mechanisms
 from mailstead.protocol.imap import commands, responses
@@ -56,13 +57,30 @@ _INSIDE = (
 def capabilities(session: Session) -> list[str]:
     """What the session offers as it stands (RFC 3501 section 6.1.1)."""
     if session.login is not None:
-        return [*_ALWAYS, *_INSIDE, f"APPENDLIMIT={session.site.size_limit}"]
+        compress = [] if session.compressed else ["COMPRESS=DEFLATE"]
+        return [*_ALWAYS, *_INSIDE, *compress, f"APPENDLIMIT={session.site.size_limit}"]
     names = list(_ALWAYS)
     if session.door.tls is not None and not session.stream.tls:
         names.append("STARTTLS")
     if _may_log_in(session):
         return [*names, *(f"AUTH={mechanism}" for mechanism in session.mechanisms)]
     return [*names, "LOGINDISABLED"]
+
+
+async def compress(session: Session, command: commands.Compress) -> None:
+    """RFC 4978 section 3."""
+    if session.compressed:
+        session.refuse(command.tag, "Compression is active already", "COMPRESSIONACTIVE")
+        return
+    if command.mechanism != "DEFLATE":
+        session.refuse(command.tag, "Only DEFLATE is offered", "CANNOT")
+        return
+    session.write(responses.ok(command.tag, "DEFLATE is active from here on"))
+    await session.flush()
+    session.compressed = True
+    session.stream = DeflateStream(session.stream)
+    session.output = Output(session.stream)
+    session.engine.start_compression()
 
 
 async def enable(session: Session, command: commands.Enable) -> None:

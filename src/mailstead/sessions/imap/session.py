@@ -218,6 +218,7 @@ _STRANGER: dict[type, Handler] = {
 _AUTHENTICATED: dict[type, Handler] = {
     commands.Namespace: login.namespace,
     commands.Enable: login.enable,
+    commands.Compress: login.compress,
     commands.Select: select.select,
     commands.Examine: select.select,
     commands.Create: mailboxes.create,

@@ -93,6 +93,7 @@ class Session:
         self.incoming: Incoming | None = None
         self.idle_since: float | None = None
         self.client = ""  # what ID said
+        self.compressed = False
         self.condstore = self.qresync = False  # what the client has enabled (RFC 7162)
         self.errors = self.failed_logins = 0
         self.closing = False
