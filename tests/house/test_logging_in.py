@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from joserfc import jwk, jwt
 
-from mailstead.model.entries import LoginFailed
+from mailstead.model.entries import LoggedIn, LoginFailed
 from mailstead.model.world import Stream
 from mailstead.net.tls import TlsStream, opportunistic_context
 from mailstead.protocol import sasl, sasl_bearer, sasl_scram
@@ -176,6 +176,14 @@ async def test_app_passwords(world: SimulatedWorld) -> None:
     assert await by_scram(world, house, ALICE, imap) == "535 5.7.8"
     assert await by_plain(world, house, PASSWORD) == "235 2.7.0"
     assert failures(house) == ["the app password reader is not for that", "wrong password"]
+    entries = [entry for _, entry in house.told if isinstance(entry, LoggedIn)]
+    assert [entry.mechanism for entry in entries] == [
+        "PLAIN (app password phone)",
+        "SCRAM-SHA-256 (app password phone)",
+        "LOGIN (app password phone)",
+        "LOGIN (app password reader)",
+        "PLAIN",
+    ]
     store = house.house.store
     await store.write(lambda tx: app_passwords.remove(tx, ALICE, "phone"))
     assert await by_plain(world, house, everything) == "535 5.7.8"

@@ -145,8 +145,11 @@ class Accounts:
             return self.refuse(this, reason, word)
         return self.admit(this, word)
 
-    def admit(self, this: Try, guess: str) -> Login | LoginRefused:
-        """Let in who has proven to be the owner, unless the account is switched off."""
+    def admit(self, this: Try, guess: str, key: int = 0) -> Login | LoginRefused:
+        """Let in who has proven to be the owner, unless the account is switched off.
+
+        `key` is the id of the app password that it was proven with.
+        """
         account = this.account
         if account is None:
             return self.refuse(this, "no such account", guess)
@@ -159,7 +162,7 @@ class Accounts:
                 at=self._world.clock.now(),
                 account=account.login,
                 protocol=this.protocol,
-                mechanism=this.mechanism,
+                mechanism=this.mechanism + _name_of(this, key),
                 peer=str(this.peer),
             ),
         )
@@ -233,7 +236,7 @@ class Accounts:
     async def _let_in_by(self, this: Try, found: AppPassword, word: str) -> Login | LoginRefused:
         if not found.is_good_for(this.protocol, self._world.clock.now()):
             return self.refuse(this, f"the app password {found.name} is not for that", word)
-        admitted = self.admit(this, word)
+        admitted = self.admit(this, word, found.id)
         if isinstance(admitted, Login):
             await self.note_use(this, found.id)
         return admitted
@@ -332,6 +335,12 @@ class Accounts:
         self._successes[key] = _Success(stored, self._world.clock.now() + SUCCESS_REMEMBERED)
         while len(self._successes) > SUCCESSES_LIMIT:
             self._successes.popitem(last=False)
+
+
+def _name_of(this: Try, key: int) -> str:
+    """What the journal adds about the password that was used, if it is not the account's own."""
+    names = [one.name for one in this.app_passwords if one.id == key]
+    return f" (app password {names[0]})" if names else ""
 
 
 def _find(tx: Tx, login: str) -> tuple[accounts.Account | None, tuple[AppPassword, ...]]:

@@ -97,7 +97,7 @@ class Authentication:
         wanted = proven.authorization_id.casefold()
         if wanted not in ("", proven.login.casefold()):
             return self._accounts.refuse(this, "may not act for others", self._guess)
-        found = self._accounts.admit(this, self._guess)
+        found = self._accounts.admit(this, self._guess, proven.key)
         if isinstance(found, Login) and proven.key > 0:
             await self._accounts.note_use(this, proven.key)
         return found
