@@ -16,7 +16,6 @@ from mailstead.model.world import Clock, Resolver
 from mailstead.msgauth.dnsbl import (
     Alarm,
     Health,
-    Kind,
     Listed,
     Subject,
     Unanswered,
@@ -88,10 +87,6 @@ class Lists:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._ask(*each, resolver)) for each in asked]
         return [hit for task in tasks if (hit := task.result()) is not None]
-
-    async def wants(self, kind: Kind) -> bool:
-        """Whether a zone in use has entries of that kind."""
-        return any(kind in one.zone.kinds for one in await self._zones())
 
     async def _ask(self, known: KnownZone, subject: Subject, resolver: Resolver) -> Hit | None:
         if not await self._is_usable(known, resolver):
