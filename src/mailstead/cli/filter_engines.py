@@ -179,6 +179,12 @@ def _unknown(name: str) -> Refusal:
     return Refusal(f"there is no filter {name}: mailstead filter list", "NONEXISTENT")
 
 
+async def _use_code(house: House, path: str) -> None:
+    """Loaded as the user that the server runs as: what root may read it perhaps may not."""
+    own_code.load(Path(path))
+    await house.store.write(lambda tx: switches.put(tx, CODE, Switch(EVERYBODY, "", path)))
+
+
 @click.command()
 @click.argument("file", type=_FILE, required=False)
 @click.option("--off", is_flag=True, help="No own code any more.")
@@ -191,8 +197,7 @@ def code(file: Path | None, off: bool, as_json: bool) -> None:
     """
     if file is not None:
         path = str(file.resolve())
-        own_code.load(Path(path))
-        write(lambda tx: switches.put(tx, CODE, Switch(EVERYBODY, "", path)))
+        operate(lambda house: _use_code(house, path))
         show({"code": path}, f"{path} is asked about each message from outside.", as_json)
     elif off:
         write(lambda tx: switches.forget(tx, CODE, EVERYBODY))
