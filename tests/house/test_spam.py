@@ -9,16 +9,26 @@ from datetime import timedelta
 import pytest
 
 from mailstead.message import header as fields
+from mailstead.model.address import parse_domain
 from mailstead.model.entries import Refused, Scored
 from mailstead.model.mailbox import Mailbox
 from mailstead.model.reply import Reply
 from mailstead.services import directory
 from mailstead.services.explain import explain
 from mailstead.services.replay import Change, replay
-from mailstead.storage import accounts, filter_lists, journal, queue, spam_corpus, thresholds
+from mailstead.storage import (
+    accounts,
+    filter_lists,
+    journal,
+    queue,
+    relays,
+    spam_corpus,
+    thresholds,
+)
 from mailstead.storage.filter_lists import ALLOW, BLOCK, Entry
 from mailstead.storage.messages import Mode
 from mailstead.storage.queue import Filter
+from mailstead.storage.relays import RelayDomain
 from mailstead.storage.spam_corpus import EVERYBODY
 from mailstead.storage.store import Tx
 from mailstead.storage.thresholds import NEVER, Whose
@@ -419,6 +429,26 @@ async def test_keywords_are_lessons(
     for mode, keyword in changes:
         await house.house.mailboxes.set_flags(mailbox.id, [(1, 9)], mode, 0, keyword)
     assert (await learnt(house)).get(0) == expected
+
+
+async def test_what_is_relayed_is_marked(world: SimulatedWorld) -> None:
+    """The domain's own server puts it into its Junk."""
+    primary = sink()
+    world.network.listen("198.51.100.1", 25, primary.serve)
+    house = await world.house("example.org", ["alice"])
+
+    def relay(tx: Tx) -> None:
+        owner = accounts.first_organisation(tx)
+        assert owner is not None
+        name = parse_domain("example.com")
+        relays.add(tx, RelayDomain(name, owner, "198.51.100.1:25", "smtp", "list", 14, tx.now))
+        relays.add_recipients(tx, name, ["carol"])
+
+    await house.house.store.write(relay)
+    assert (await receive(house, *OFFER, to=["carol@example.com"])).ok
+    await world.sleep(minutes=1)
+    (taken,) = primary.received
+    assert (fields.get(taken.content, "X-Spam-Status") or b"").startswith(b"Yes, score=")
 
 
 # ---------------------------------------------------------------------- what leaves

@@ -152,17 +152,19 @@ def _delivery_fields(reverse_path: Address | None, recipient: Address) -> bytes:
 def _enqueue(message: Message, recipients: list[Found], now: datetime, key: bytes) -> list[Step]:
     """Recipients elsewhere; forwards apart, for their failures are told to nobody.
 
-    Whether a forwarded message came from who it says is not known yet (no backscatter).
+    Whether a forwarded message came from who it says is not known yet (no backscatter). What is
+    relayed tells the domain's own server what the filter says: there is no Junk of ours for it.
     """
-    groups: dict[tuple[str, bool], dict[Address, QueuedRecipient]] = {}
+    groups: dict[tuple[str, bool, bytes], dict[Address, QueuedRecipient]] = {}
     for found in recipients:
         path = _return_path(message, found, now, key) if found.elsewhere else None
-        group = groups.setdefault((str(path or ""), _is_told(message, found)), {})
+        marks = found.marks if found.rule == "relay" else b""
+        group = groups.setdefault((str(path or ""), _is_told(message, found), marks), {})
         wish = NO_WISH if found.passed_on else found.wish
         group |= {one: queued(one, now, wish, found.days) for one in found.elsewhere}
     return [
         Enqueue(
-            header=message.header,
+            header=marks + message.header,
             reverse_path=path,
             recipients=tuple(addresses.values()),
             account=message.sender,
@@ -176,7 +178,7 @@ def _enqueue(message: Message, recipients: list[Found], now: datetime, key: byte
             stream=message.stream.name,
             return_domain=message.stream.return_domain,
         )
-        for (path, notify), addresses in groups.items()
+        for (path, notify, marks), addresses in groups.items()
         if addresses
     ]
 
