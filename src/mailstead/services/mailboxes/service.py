@@ -21,6 +21,7 @@ from mailstead.model.numbers import AccountId, MailboxId, ModSeq, OrganisationId
 from mailstead.model.world import World
 from mailstead.services.accounts import Login
 from mailstead.services.delivery.plan import render
+from mailstead.services.mailboxes.answers import AnswerShelf
 from mailstead.services.mailboxes.columns import ColumnShelf
 from mailstead.services.mailboxes.contents import Contents, Shelf, advance, from_snapshot
 from mailstead.services.mailboxes.reading import Page, work_on_page
@@ -95,6 +96,7 @@ class Mailboxes:
         self._store, self._world, self._watch = store, world, watch
         self._spool, self._budget = spool, budget or Budget()
         self._shelf, self._columns = Shelf(), ColumnShelf(self._load_columns)
+        self.answers = AnswerShelf()
 
     # ------------------------------------------------------------------ names
 

@@ -121,8 +121,24 @@ async def _of_headers(
 
 async def thread_(session: Session, command: commands.Thread) -> None:
     """RFC 5256 section 3: the trees, each message by its number."""
-    view = session.selected
+    view, answers = session.selected, session.site.mailboxes.answers
+    contents = view.contents
     found = await find(session, command.program)
+    question = f"{command.threading} {'UID' * command.uid}"
+    whole = len(found) == len(contents.uids)
+    answer = answers.find(contents, question) if whole else None
+    if answer is None:
+        answer = await _threads(session, view, command, found)
+        if whole:
+            answers.keep(contents, question, answer)
+    session.write(answer)
+    await session.finish(command.tag, "THREAD completed", "", command.uid, command.uid)
+
+
+async def _threads(
+    session: Session, view: View, command: commands.Thread, found: Sequence[int]
+) -> bytes:
+    """The whole response."""
     columns = await session.site.mailboxes.columns(
         view.contents, ("message_id", "ancestors", "base_subject", *_DATE)
     )
@@ -136,8 +152,7 @@ async def thread_(session: Session, command: commands.Thread) -> None:
         roots = await run(partial(thread.join_by_subject, roots, replies))
     uids = view.contents.uids
     numbers = uids if command.uid else range(1, len(uids) + 1)
-    session.write(await run(partial(responses.thread_response, roots, numbers)))
-    await session.finish(command.tag, "THREAD completed", "", command.uid, command.uid)
+    return await run(partial(responses.thread_response, roots, numbers))
 
 
 def _messages(found: Sequence[int], columns: dict[str, list[Any]]) -> list[thread.Message]:
