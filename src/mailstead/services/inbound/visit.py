@@ -1,9 +1,7 @@
 """A Visit: one SMTP connection, and what has been learned in it so far.
 
-Owns: who may come in, which recipients are taken, what becomes of the message. On port 25 only a
-recipient whose domain is ours is taken, so relaying is refused in all its forms; on the submission
-ports only who has logged in may send, as an address of their own, to anybody. Who is listed in
-`relay_from` may do so on port 25, as an address of a domain hosted here.
+Owns: who may come in, and what becomes of the message. On the submission ports only who has logged
+in may send, as an address of their own. Which recipients are taken is said in taking.
 Holds: a 2xx to the end of a message means that it is on disk (RFC 5321 section 6.1).
 """
 
@@ -25,7 +23,7 @@ from mailstead.protocol.smtp import replies
 from mailstead.protocol.smtp.events import Helo, Mail
 from mailstead.services import leaving, submission
 from mailstead.services.accounts import Login
-from mailstead.services.delivery import recipients, success
+from mailstead.services.delivery import success
 from mailstead.services.delivery.plan import (
     NO_STREAM,
     InStream,
@@ -33,11 +31,11 @@ from mailstead.services.delivery.plan import (
     compose_plan,
     mailboxes_of,
 )
-from mailstead.services.delivery.recipients import Found, NotHere
+from mailstead.services.delivery.recipients import Found
 from mailstead.services.delivery.relaying import UNKNOWN
 from mailstead.services.filters.asking import Scanned
 from mailstead.services.filters.letter import NO_CHANGES, Letter
-from mailstead.services.inbound import returned, scanning, sealing, suspicion
+from mailstead.services.inbound import returned, scanning, sealing, suspicion, taking
 from mailstead.services.inbound.caller import Caller
 from mailstead.services.inbound.evidence import Client
 from mailstead.services.inbound.manners import Manners
@@ -52,10 +50,8 @@ from mailstead.services.inbound.trace import Hop, goes_in_circles, received, wit
 from mailstead.services.leaving import Leaving
 from mailstead.services.limits import UNKNOWN_LIMIT, UNKNOWN_RATE, unit_of
 from mailstead.services.tracing import message_id, new_trace
-from mailstead.storage import accounts
 from mailstead.storage.blobs import Gathering
 from mailstead.storage.plan import Body, JournalRow, Step, Wrote
-from mailstead.storage.store import Tx
 
 _NO_ENVELOPE = Mail(None)
 log = logging.getLogger("mailstead.inbound")
@@ -228,9 +224,7 @@ class Visit:
     async def end_each(self) -> list[Reply]:
         """The same with a reply for each recipient: who has no room any more is put off alone."""
         taken = self.recipients
-        again = await self.site.store.look_up(
-            lambda tx: [self._find_here(tx, found.address) for found in taken]
-        )
+        again = await taking.find_again(self._asker(), taken)
         self.recipients = []
         for found, now in zip(taken, again, strict=True):
             if isinstance(now, Reply):
@@ -442,35 +436,11 @@ class Visit:
         return done.header
 
     async def _look_up(self, recipient: Address) -> Found | Reply:
-        """Where the recipient leads, or why it cannot be taken."""
-        store, known = self.site.store, self.site.known
-        found: Found | NotHere | Reply | None = known.find(recipient)
-        if found is None or self.site.catch is not None:
-            found = await store.look_up(lambda tx: self._find(tx, recipient))
-            known.remember(recipient, found)
-        if not isinstance(found, NotHere):
-            return found
-        if self.login is not None:
-            return recipients.leave(recipient, self.login.organisation)
-        if not self.relays:
-            return replies.RELAY_DENIED
-        return await store.look_up(lambda tx: self._relay(tx, recipient))
+        return await taking.find_recipient(self._asker(), recipient)
 
-    def _find(self, tx: Tx, recipient: Address) -> Found | NotHere | Reply:
-        bounce = self.envelope.reverse_path is None
-        return recipients.find(tx, recipient, self.site.catch, bounce)
-
-    def _find_here(self, tx: Tx, recipient: Address) -> Found | Reply:
-        found = self._find(tx, recipient)
-        return replies.RELAY_DENIED if isinstance(found, NotHere) else found
-
-    def _relay(self, tx: Tx, recipient: Address) -> Found | Reply:
-        """Without log-in, from a listed network, as a sender of a domain hosted here."""
-        sender = self.envelope.reverse_path
-        domain = accounts.find_domain(tx, sender.domain) if sender else None
-        if domain is None:
-            return replies.RELAY_SENDER_DENIED
-        return recipients.leave(recipient, domain.organisation, "relay_from")
+    def _asker(self) -> taking.Asker:
+        path = self.envelope.reverse_path
+        return taking.Asker(self.site, self.login, self.relays, path)
 
     def _relaying_sender(self) -> str:
         """Who sends what a listed network relays; "" for all other mail."""
