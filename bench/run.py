@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import filters
 import msgspec
 
 from mailstead.model.address import Domain, parse_address
-from mailstead.server.config import NOWHERE, Config, format_toml
+from mailstead.server.config import NOWHERE, Config, Dns, Limits, format_toml
 from mailstead.server.wiring import open_house
 from mailstead.services.passwords import store_password
 from mailstead.services.signing import ensure_key
@@ -26,6 +27,10 @@ from mailstead.storage.store import Tx
 
 ROOT = Path(__file__).parent.parent
 OFFSET = 1000  # our ports, beside the peer's
+DNS_PORT = 2553
+STRANGERS = Limits(
+    connections_per_address=1000, connections_per_minute=1_000_000, loopback_exempt=False
+)
 USERS = 100
 STEPS = (
     "ingest_20x10,ingest_20x1,ingest_1x100,ingest_4rcpt,ingest_starttls_20x10,relay_10x10,append_1,"
@@ -41,12 +46,19 @@ def main() -> None:
     if not (harness / "pair.py").is_file():
         sys.exit(f"no benchmark harness in {harness}; set BENCH_DIR")
     with ExitStack() as stack:
-        ours = stack.enter_context(our_server(options.data, options.store))
+        if options.filters:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-key-")))
+            key = folder / "bench.pem"
+            stack.enter_context(filters.zone_server(harness, key, DNS_PORT))
+        ours = stack.enter_context(our_server(options.data, options.store, options.filters))
         peer = stack.enter_context(peer_server(harness, options.peer))
         common = ["--runs", str(options.runs), "--only", options.only]
         common += ["--out", options.out] if options.out else []
         pids = " ".join(f"--server-pid {pid}" for pid in ours)
         b = f"--port-offset {OFFSET} {pids}"
+        if options.filters:
+            a_ = [f"--server-pid={pid}" for pid in peer] if peer else None
+            return filters.compare(harness, options.runs, key, b.split(), a_)
         if peer:
             a = " ".join(f"--server-pid {pid}" for pid in peer)
             command = ["pair.py", "--a", a, "--b", b, "--a-name", "peer", "--b-name", "mailstead"]
@@ -66,17 +78,18 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", default=STEPS, help="steps of the harness, comma separated")
     parser.add_argument("--peer", default="default", choices=["default", "tuned", "fast", "none"])
     parser.add_argument("--store", default="sqlite", choices=["sqlite", "postgres"])
+    parser.add_argument("--filters", action="store_true", help="what they cost (bench/filters.py)")
     parser.add_argument("--out", help="JSON lines are appended here")
     parser.add_argument("--data", type=Path, help="where our data lies while measuring")
     return parser.parse_args()
 
 
 @contextmanager
-def our_server(data: Path | None, store: str) -> Iterator[list[int]]:
+def our_server(data: Path | None, store: str, strangers: bool) -> Iterator[list[int]]:
     """Mailstead with the accounts of the harness; its process id, and its database server's."""
     with ExitStack() as stack:
         url, pids = stack.enter_context(database_server(data)) if store == "postgres" else ("", [])
-        yield [stack.enter_context(our_process(data, url)), *pids]
+        yield [stack.enter_context(our_process(data, url, strangers)), *pids]
 
 
 @contextmanager
@@ -102,11 +115,11 @@ def database_server(data: Path | None) -> Iterator[tuple[str, list[int]]]:
 
 
 @contextmanager
-def our_process(data: Path | None, database: str) -> Iterator[int]:
+def our_process(data: Path | None, database: str, strangers: bool) -> Iterator[int]:
     """Mailstead, on a database of its own unless one is given; its process id."""
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=data or ROOT.parent))
     try:
-        config = our_config(folder, database)
+        config = our_config(folder, database, strangers)
         (folder / "mailstead.toml").write_text(format_toml(config))
         asyncio.run(populate(config))
         program = [sys.executable, "-m", "mailstead", "--config", str(folder / "mailstead.toml")]
@@ -132,8 +145,11 @@ def wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:
     sys.exit(f"our server did not start: {log.read_text('utf-8', 'replace')[-2000:]}")
 
 
-def our_config(folder: Path, database: str) -> Config:
-    """The ports of the harness plus OFFSET, and the route to its sink."""
+def our_config(folder: Path, database: str, strangers: bool) -> Config:
+    """The ports of the harness plus OFFSET, and the route to its sink.
+
+    With `strangers` mail from loopback is looked at as everybody's, at any rate.
+    """
 
     def at(port: int) -> tuple[str, ...]:
         return (f"127.0.0.1:{port + OFFSET}",)
@@ -153,6 +169,8 @@ def our_config(folder: Path, database: str) -> Config:
         ),
         routes={"sink.test": f"127.0.0.1:{2599 + OFFSET}"},
         loopback_clear_text=True,
+        limits=STRANGERS if strangers else Limits(),
+        dns=Dns(servers=(f"127.0.0.1:{DNS_PORT}",)) if strangers else Dns(),
     )
 
 
