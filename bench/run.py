@@ -34,7 +34,7 @@ STRANGERS = Limits(
 USERS = 100
 STEPS = (
     "ingest_20x10,ingest_20x1,ingest_1x100,ingest_4rcpt,ingest_starttls_20x10,relay_10x10,append_1,"
-    "append_20,preload,read,clients_1,clients_20,login_10,login_tls_10,idle_100"
+    "append_20,preload,read,clients_1,clients_20,login_10,login_tls_10,pop3_1,pop3_10,idle_100"
 )
 START_TIMEOUT = 30.0  # seconds
 

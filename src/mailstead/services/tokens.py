@@ -10,7 +10,6 @@ import base64
 import logging
 from contextlib import suppress
 from datetime import datetime, timedelta
-from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -94,9 +93,6 @@ class Tokens:
     # ------------------------------------------------------------------ by keys (RFC 7519)
 
     async def _verify(self, issuer: Issuer, token: str) -> Claims | TokenRefused:
-        if find_spec("joserfc") is None:
-            log.error("tokens cannot be checked: pip install joserfc")
-            return TokenRefused("what is needed to check it is not installed")
         keys = await self._find_keys(issuer, KEYS_KEPT)
         found = verify(token, keys, issuer, self._clock.now())
         if not isinstance(found, TokenRefused):
