@@ -8,6 +8,7 @@ import pytest
 from mailstead.model.entries import Retrieved
 from mailstead.net.tls import TlsStream, opportunistic_context
 from mailstead.server.certificates import own_context
+from mailstead.sessions.imap.append import HEADER_LIMIT, HEADERS_LIMIT
 from mailstead.sessions.imap.state import Door
 from mailstead.storage import accounts, journal, mailboxes, messages
 from mailstead.storage.blobs import PART_SIZE
@@ -99,6 +100,34 @@ async def test_quota(world: SimulatedWorld) -> None:
     assert await client.command(append) == ["a OK [APPENDUID 1 2] APPEND completed"]
     told = "The account's quota is used up: delete some mail first"
     assert await client.command(append) == [f"a NO [OVERQUOTA] {told}"]
+
+
+@pytest.mark.rfc("3502 section 6.3.11")
+async def test_all_of_the_messages_or_none(world: SimulatedWorld) -> None:
+    house = await open_house(world)
+    await house.house.store.write(lambda tx: accounts.set_quota(tx, "alice@example.org", 300))
+    client = await house.log_in("alice")
+    append = "a APPEND INBOX {150+}\r\n" + "x" * 150
+    third = " {10+}\r\n" + "x" * 10
+    told = "The account's quota is used up: delete some mail first"
+    many = append + append.removeprefix("a APPEND INBOX") + third
+    assert await client.command(many) == [f"a NO [OVERQUOTA] {told}"]
+    status = ['* STATUS "INBOX" (MESSAGES 0 UIDNEXT 1)', "b OK STATUS completed"]
+    assert await client.command("b STATUS INBOX (MESSAGES UIDNEXT)") == status
+    assert await client.command(append + third) == ["a OK [APPENDUID 1 1:2] APPEND completed"]
+
+
+async def test_the_headers_of_one_command_are_limited(world: SimulatedWorld) -> None:
+    house = await open_house(world)
+    client = await house.log_in("alice")
+    header = b"a" * HEADER_LIMIT
+    each = b" {%d+}\r\n%b" % (len(header), header)
+    many = HEADERS_LIMIT // HEADER_LIMIT
+    limit = "a NO [LIMIT] The headers are too long for one command"
+    client.send(b"a APPEND INBOX" + each * many + b" {3+}\r\nabc {3+}\r\nabc\r\n")
+    assert limit == await client.line()
+    client.send(b"b NOOP\r\n")
+    assert await client.line() == "b OK Completed"
 
 
 async def test_keywords_are_limited(world: SimulatedWorld) -> None:

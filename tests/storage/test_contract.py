@@ -15,6 +15,7 @@ from mailstead.model.flags import DELETED, FLAGGED, SEEN
 from mailstead.model.numbers import AccountId, MailboxId, OrganisationId, TraceId
 from mailstead.storage import accounts, blobs, changes, journal, mailboxes, messages, queue
 from mailstead.storage.accounts import Elsewhere, ToAccount, ToNobody, ToTargets
+from mailstead.storage.apply import apply_together
 from mailstead.storage.claims import Asked, claim
 from mailstead.storage.plan import (
     Append,
@@ -191,6 +192,22 @@ async def test_a_plan_that_cannot_be_done_costs_nobody_else(open_store: Open) ->
     assert isinstance(results[3], Refusal)
     count = await store.read(lambda tx: tx.value("SELECT count(*) FROM placement"))
     assert count == 2
+    assert await store.read(broken) == []
+    await store.close()
+
+
+async def test_plans_that_go_together(open_store: Open) -> None:
+    store = await prepared(open_store)
+    place = await store.read(inbox)
+    gone = (place[0], MailboxId(999))
+    good = [plan(append(place, b"one"), body=b"one"), plan(append(place))]
+    with pytest.raises(Refusal):
+        await store.write(lambda tx: apply_together(tx, [*good, plan(append(gone))]))
+    count = await store.read(lambda tx: tx.value("SELECT count(*) FROM placement"))
+    assert count == 0
+    assert await store.read(count_parts) == 0
+    applied = await store.write(lambda tx: apply_together(tx, good))
+    assert [one.appended[0].uid for one in applied] == [1, 2]
     assert await store.read(broken) == []
     await store.close()
 

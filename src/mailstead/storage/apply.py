@@ -80,6 +80,16 @@ def apply_plans(tx: Tx, plans: Sequence[Plan]) -> list[Applied | Exception]:
     return results
 
 
+def apply_together(tx: Tx, plans: Sequence[Plan]) -> list[Applied]:
+    """What came of each plan, in order; raises, so that nothing is done, if one cannot be done."""
+    applied: list[Applied] = []
+    for result in apply_plans(tx, plans):
+        if isinstance(result, Exception):
+            raise result
+        applied.append(result)
+    return applied
+
+
 class _Batch:
     def __init__(self, tx: Tx) -> None:
         self.tx = tx

@@ -166,17 +166,23 @@ def test_literals_stand_where_their_marks_are() -> None:
     [
         (
             rb"A003 APPEND saved-messages (\Seen) ",
-            c.Append(b"A003", "saved-messages", SEEN, "", None, 310),
+            c.Append(b"A003", "saved-messages", c.NewMessage(SEEN, "", None, 310)),
         ),
-        (b"A003 append inbox ", c.Append(b"A003", "INBOX", 0, "", None, 310)),
-        (b"A003 APPEND \0 () ", c.Append(b"A003", "in a literal", 0, "", None, 310)),
+        (b"A003 append inbox ", c.Append(b"A003", "INBOX", c.NewMessage(0, "", None, 310))),
+        (b"A003 APPEND \0 () ", c.Append(b"A003", "in a literal", c.NewMessage(0, "", None, 310))),
         (
             b'A003 APPEND x ($Work) " 7-Jul-1996 23:44:25 -0700" ',
-            c.Append(b"A003", "x", 0, "$Work", datetime(1996, 7, 8, 6, 44, 25, tzinfo=UTC), 310),
+            c.Append(
+                b"A003",
+                "x",
+                c.NewMessage(0, "$Work", datetime(1996, 7, 8, 6, 44, 25, tzinfo=UTC), 310),
+            ),
         ),
         (
             b'A003 APPEND x "17-jul-1996 02:44:60 +0000" ',  # a leap second
-            c.Append(b"A003", "x", 0, "", datetime(1996, 7, 17, 2, 44, 59, tzinfo=UTC), 310),
+            c.Append(
+                b"A003", "x", c.NewMessage(0, "", datetime(1996, 7, 17, 2, 44, 59, tzinfo=UTC), 310)
+            ),
         ),
     ],
 )

@@ -70,7 +70,8 @@ def test_listings(expected: bytes, actual: bytes) -> None:
 
 @pytest.mark.rfc("4315 section 3")
 def test_codes() -> None:
-    assert responses.appenduid(38505, 3955) == "APPENDUID 38505 3955"
+    assert responses.appenduid(38505, [3955]) == "APPENDUID 38505 3955"
+    assert responses.appenduid(38505, [3955, 3956]) == "APPENDUID 38505 3955:3956"
     copied = responses.copyuid(38505, [304, 319, 320], [3956, 3957, 3958])
     assert copied == "COPYUID 38505 304,319:320 3956:3958"
 

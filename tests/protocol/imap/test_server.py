@@ -1,5 +1,6 @@
 import base64
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,7 @@ from mailstead.protocol.imap import commands as c
 from mailstead.protocol.imap.events import (
     AppendChunk,
     AppendEnd,
+    AppendNext,
     BadCommand,
     Continue,
     Event,
@@ -21,6 +23,7 @@ from mailstead.protocol.imap.events import (
 from mailstead.protocol.imap.server import (
     COMMAND_LIMIT,
     LINE_LIMIT,
+    MESSAGES_LIMIT,
     SASL_LIMIT,
     STRANGER_LIMIT,
     ImapServer,
@@ -59,7 +62,7 @@ def react(server: ImapServer, event: Event) -> None:
             server.begin_idle()
         case c.Login():
             server.authenticated()
-        case c.Append(mailbox="refused"):
+        case c.Append(mailbox="refused") | AppendNext(_, c.NewMessage(size=0)):
             server.refuse_append()
 
 
@@ -75,7 +78,11 @@ def events_of(*pieces: bytes) -> list[Event]:
 
 
 def appended(mailbox: str, size: int, system: int = 0) -> c.Append:
-    return c.Append(b"a", mailbox, system, "", None, size)
+    return c.Append(b"a", mailbox, c.NewMessage(system, "", None, size))
+
+
+def another(size: int, system: int = 0, moment: datetime | None = None) -> AppendNext:
+    return AppendNext(b"a", c.NewMessage(system, "", moment, size))
 
 
 LOGIN = c.Login(b"a", "x", "y z")
@@ -247,8 +254,11 @@ def test_a_stranger_has_less_room() -> None:
             [
                 appended("saved", 3),
                 AppendChunk(b"abc"),
-                BadCommand(b"a", "Expected the end of the command"),
-                c.Noop(b"b"),
+                another(8),
+                AppendChunk(b"x NOOP\r\n"),
+                another(8),
+                Continue(),
+                AppendChunk(b"b NOOP\r\n"),
             ],
         ),
         (
@@ -256,7 +266,7 @@ def test_a_stranger_has_less_room() -> None:
             [
                 appended("saved", 3),
                 AppendChunk(b"abc"),
-                BadCommand(b"a", "Expected the end of the command"),
+                BadCommand(b"a", "Expected another message or the end"),
                 c.Noop(b"b"),
             ],
         ),
@@ -278,6 +288,87 @@ def test_a_stranger_has_less_room() -> None:
 )
 def test_append(octets: bytes, expected: list[Event]) -> None:
     assert expected == events_of(octets)
+
+
+LATER = datetime(1994, 2, 8, 6, 43, 4, tzinfo=UTC)
+FIRST = [appended("saved", 3, SEEN), Continue(), AppendChunk(b"abc")]
+
+
+@pytest.mark.rfc("3502 section 6.3.11")
+@pytest.mark.parametrize(
+    ("octets", "expected"),
+    [
+        (
+            b'de (\\Seen) " 7-Feb-1994 22:43:04 -0800" {2}\r\nb NOOP\r\n',
+            [BadCommand(b"a", "Expected a space"), c.Noop(b"b")],
+        ),
+        (
+            b' (\\Seen) " 7-Feb-1994 22:43:04 -0800" {2}\r\nde\r\nb NOOP\r\n',
+            [
+                another(2, SEEN, LATER),
+                Continue(),
+                AppendChunk(b"de"),
+                AppendEnd(b"a"),
+                c.Noop(b"b"),
+            ],
+        ),
+        (
+            b" {2+}\r\nde (\\Seen) {2}\r\nfg\r\n",
+            [
+                another(2),
+                AppendChunk(b"de"),
+                another(2, SEEN),
+                Continue(),
+                AppendChunk(b"fg"),
+                AppendEnd(b"a"),
+            ],
+        ),
+        # Taken back with an empty message; what else is under way is passed over.
+        (b" {0}\r\nb NOOP\r\n", [another(0), c.Noop(b"b")]),
+        (b" {0+}\r\n\r\nb NOOP\r\n", [another(0), c.Noop(b"b")]),
+        (b" {0+}\r\n {6+}\r\nNOOP\r\n\r\nb NOOP\r\n", [another(0), c.Noop(b"b")]),
+        (
+            b" {1001}\r\nb NOOP\r\n",
+            [RefusedCommand(b"a", "TOOBIG", "Message too long"), c.Noop(b"b")],
+        ),
+        (
+            b" {1001+}\r\n" + b"x NOOP\n\n" * 125 + b"x\r\nb NOOP\r\n",
+            [RefusedCommand(b"a", "TOOBIG", "Message too long"), c.Noop(b"b")],
+        ),
+        (
+            b" {1000+}\r\n" + b"x" * 1000 + b" {998+}\r\n" + b"y" * 998 + b"\r\nb NOOP\r\n",
+            [
+                another(1000),
+                AppendChunk(b"x" * 1000),
+                RefusedCommand(b"a", "LIMIT", "Too much in one command"),
+                c.Noop(b"b"),
+            ],
+        ),
+        (
+            b' "40-Feb-1994 22:43:04 -0800" {7+}\r\nx NOOP\n\r\nb NOOP\r\n',
+            [BadCommand(b"a", "There is no such date and time"), c.Noop(b"b")],
+        ),
+        (
+            b" (\\Seen)\r\nb NOOP\r\n",
+            [BadCommand(b"a", "Expected another message or the end"), c.Noop(b"b")],
+        ),
+        (b" " + b"x" * LINE_LIMIT + b"\r\n", [BadCommand(b"a", "Line too long")]),
+    ],
+)
+def test_several_messages(octets: bytes, expected: list[Event]) -> None:
+    assert [*FIRST, *expected] == events_of(b"a APPEND saved (\\Seen) {3}\r\nabc" + octets)
+
+
+def test_so_many_messages_and_no_more() -> None:
+    command = b"a APPEND saved {1+}\r\nx" + b" {1+}\r\nx" * (MESSAGES_LIMIT - 1)
+    assert events_of(command + b"\r\n")[-1] == AppendEnd(b"a")
+    refused = RefusedCommand(b"a", "LIMIT", f"More than {MESSAGES_LIMIT} messages in one command")
+    assert events_of(command + b" {8+}\r\nx NOOP\r\n\r\nb NOOP\r\n")[-2:] == [
+        refused,
+        c.Noop(b"b"),
+    ]
+    # The next command counts anew.
+    assert events_of(command + b"\r\n" + command + b"\r\n")[-1] == AppendEnd(b"a")
 
 
 @pytest.mark.rfc("3501 section 6.3.11")
@@ -393,6 +484,7 @@ PIECES = st.sampled_from(
         b"a APPEND {5+}\r\nsaved {3+}\r\nabc\n",
         b"a APPEND saved {3+}\r\nabc {3+}\r\nxyz\r\n",
         b"a APPEND saved {1001+}\r\n" + b"y" * 1001 + b"\r\n",
+        b"a APPEND saved {2}\r\nab (\\Seen) {1+}\r\nc {0+}\r\n {2+}\r\nde\r\n",
         b"a APPEND refused {4+}\r\nabcd\r\n",
         b"a APPEND refused {4}\r\n",
         b"a AUTHENTICATE X\r\naGk=\r\nZW5k\r\n",

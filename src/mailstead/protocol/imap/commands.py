@@ -227,15 +227,21 @@ class Status(msgspec.Struct, frozen=True):
     items: tuple[StatusItem, ...]
 
 
-class Append(msgspec.Struct, frozen=True):
-    """RFC 3501 section 6.3.11; the message follows as AppendChunk events, `size` octets in all."""
+class NewMessage(msgspec.Struct, frozen=True):
+    """What APPEND says of a message before its octets, which are `size` in all."""
 
-    tag: Tag
-    mailbox: str
     system: int
     keywords: str
     internal_date: datetime | None
     size: int
+
+
+class Append(msgspec.Struct, frozen=True):
+    """RFC 3501 section 6.3.11; the first message follows as AppendChunk events."""
+
+    tag: Tag
+    mailbox: str
+    message: NewMessage
 
 
 class Idle(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from mailstead.protocol.imap.commands import Command, Tag
+from mailstead.protocol.imap.commands import Command, NewMessage, Tag
 
 
 class BadCommand(msgspec.Struct, frozen=True):
@@ -31,8 +31,15 @@ class AppendChunk(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class AppendNext(msgspec.Struct, frozen=True):
+    """A message is complete and another one follows in the same command (RFC 3502)."""
+
+    tag: Tag
+    message: NewMessage
+
+
 class AppendEnd(msgspec.Struct, frozen=True):
-    """The message and its command are complete."""
+    """The last message and its command are complete."""
 
     tag: Tag
 
@@ -55,6 +62,7 @@ Event = (
     | RefusedCommand
     | Continue
     | AppendChunk
+    | AppendNext
     | AppendEnd
     | SaslResponse
     | IdleDone

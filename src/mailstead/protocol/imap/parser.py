@@ -77,6 +77,15 @@ def parse_append(text: bytes, literals: Sequence[bytes], size: int) -> commands.
         raise BadSyntax("Expected APPEND")
     lexer = Lexer(text, literals, head.end())
     mailbox = mailbox_name(lexer)
+    return commands.Append(head[1], mailbox, _new_message(lexer, size))
+
+
+def parse_next_message(text: bytes, size: int) -> commands.NewMessage:
+    """What stands between two messages of an APPEND (RFC 3502)."""
+    return _new_message(Lexer(text), size)
+
+
+def _new_message(lexer: Lexer, size: int) -> commands.NewMessage:
     lexer.space()
     system, keywords = 0, ""
     if lexer.at(b"("):
@@ -87,7 +96,7 @@ def parse_append(text: bytes, literals: Sequence[bytes], size: int) -> commands.
         moment = lexer.moment()
         lexer.space()
     lexer.end()
-    return commands.Append(head[1], mailbox, system, keywords, moment, size)
+    return commands.NewMessage(system, keywords, moment, size)
 
 
 def parse_base64(text: bytes) -> bytes:

@@ -190,9 +190,9 @@ def id(parameters: Iterable[tuple[str, str]]) -> bytes:
     return b"* ID " + (b"(" + b" ".join(words) + b")" if words else b"NIL") + b"\r\n"
 
 
-def appenduid(uidvalidity: int, uid: int) -> str:
-    """The response code of APPEND (RFC 4315 section 3)."""
-    return f"APPENDUID {uidvalidity} {uid}"
+def appenduid(uidvalidity: int, uids: Iterable[int]) -> str:
+    """The response code of APPEND (RFC 4315 section 3, RFC 3502)."""
+    return f"APPENDUID {uidvalidity} {format_ranges(uids).decode('ascii')}"
 
 
 def copyuid(uidvalidity: int, sources: Iterable[int], destinations: Iterable[int]) -> str:

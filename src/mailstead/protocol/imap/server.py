@@ -19,6 +19,7 @@ from mailstead.protocol.imap.commands import Tag
 from mailstead.protocol.imap.events import (
     AppendChunk,
     AppendEnd,
+    AppendNext,
     BadCommand,
     Continue,
     Event,
@@ -34,6 +35,7 @@ from mailstead.protocol.imap.parser import (
     parse_append,
     parse_base64,
     parse_command,
+    parse_next_message,
 )
 
 LINE_LIMIT = 64 * 1024  # octets up to a line end, without literals
@@ -41,6 +43,8 @@ COMMAND_LIMIT = 128 * 1024  # octets of a command, with the literals that are no
 STRANGER_LIMIT = 8 * 1024  # octets of either before log-in
 SASL_LIMIT = 16 * 1024  # octets of one SASL response, encoded
 APPEND_LIMIT = 50 * 1024 * 1024  # octets of a message
+MESSAGES_LIMIT = 100  # messages of one APPEND
+MESSAGES_SIZE = 2  # times the octets that one message may have, for all of them
 _TAIL = 32  # octets at the end of an overlong line that may announce a literal
 
 # A number of more than 20 digits announces nothing; the line is then bad syntax.
@@ -99,6 +103,7 @@ class ImapServer:
         self._buffer = bytearray()
         self._scanned = 0  # octets of the buffer that have no line end
         self._expected = 0  # octets of a literal still to come
+        self._messages = self._messages_size = 0  # of the APPEND under way
         self._synchronising = False  # whether the client waits before the message
         self._tag: Tag = b""  # of the command that put us into this mode
         self._mode = _Mode.COMMAND
@@ -143,7 +148,7 @@ class ImapServer:
         self._mode = _Mode.IDLE
 
     def refuse_append(self) -> None:
-        """Right after Append: the session has said NO, and nothing of the message will be told.
+        """Right after Append or AppendNext: the session has said NO; no more of it will be told.
 
         A client that waits for a continuation does not send the message; else it is discarded.
         Without effect any later: then let the events pass and say NO at AppendEnd.
@@ -235,14 +240,31 @@ class ImapServer:
         self._end_refused()
 
     def _on_tail(self, line: bytes) -> None:
-        if line:
-            # Perhaps MULTIAPPEND, which is not offered; its literals have to be passed over.
-            self._draft.refuse(BadCommand(self._tag, "Expected the end of the command"))
-        if self._draft.refused:
-            self._on_command(line)
+        draft, literal = self._draft, _find_literal(line)
+        if not line and not draft.refused:
+            self._reset()
+            self._emit(AppendEnd(self._tag))
             return
-        self._reset()
-        self._emit(AppendEnd(self._tag))
+        message = None if draft.refused else self._parse_next(line, literal)
+        if message and literal:
+            self._expected = message.size
+            self._begin_message(AppendNext(self._tag, message), not literal[2])
+        else:  # the literals of what is refused have to be passed over
+            self._on_command(line)
+
+    def _parse_next(
+        self, line: bytes, literal: re.Match[bytes] | None
+    ) -> commands.NewMessage | None:
+        """Another message of the same APPEND (RFC 3502), if that is what the line says."""
+        if literal is None:
+            self._draft.refuse(BadCommand(self._tag, "Expected another message or the end"))
+            return None
+        try:
+            message = parse_next_message(line[: literal.start()], int(literal[1]))
+        except BadSyntax as error:
+            self._draft.refuse(BadCommand(self._tag, error.text))
+            return None
+        return message if self._fits(self._tag, message.size) else None
 
     def _on_command(self, line: bytes) -> None:
         draft = self._draft
@@ -293,7 +315,7 @@ class ImapServer:
         append = self._parse_append(size) if message else None
         self._expected = size
         if append:
-            self._begin_append(append, synchronising)
+            self._begin_message(append, synchronising)
         elif not draft.refused:
             self._mode = _Mode.LITERAL
             if synchronising:
@@ -315,17 +337,28 @@ class ImapServer:
         except BadSyntax as error:
             draft.refuse(BadCommand(find_tag(text), error.text))
             return None
-        if size > self._append_limit:
-            draft.refuse(RefusedCommand(append.tag, "TOOBIG", "Message too long"))
-            return None
-        return append
+        self._messages = self._messages_size = 0
+        return append if self._fits(append.tag, size) else None
 
-    def _begin_append(self, append: commands.Append, synchronising: bool) -> None:
+    def _fits(self, tag: Tag, size: int) -> bool:
+        """Whether a message of that size may come, too."""
+        self._messages += 1
+        self._messages_size += size
+        if size > self._append_limit:
+            self._draft.refuse(RefusedCommand(tag, "TOOBIG", "Message too long"))
+        elif self._messages_size > self._append_limit * MESSAGES_SIZE:
+            self._draft.refuse(RefusedCommand(tag, "LIMIT", "Too much in one command"))
+        elif self._messages > MESSAGES_LIMIT:
+            text = f"More than {MESSAGES_LIMIT} messages in one command"
+            self._draft.refuse(RefusedCommand(tag, "LIMIT", text))
+        return not self._draft.refused
+
+    def _begin_message(self, event: commands.Append | AppendNext, synchronising: bool) -> None:
         self._draft = _Draft()
-        self._tag = append.tag
+        self._tag = event.tag
         self._mode = _Mode.APPEND
         self._synchronising = synchronising
-        self._emit(append, stop=True)
+        self._emit(event, stop=True)
 
     def _await_message(self) -> bool:
         self._mode = _Mode.MESSAGE

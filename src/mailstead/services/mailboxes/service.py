@@ -28,6 +28,7 @@ from mailstead.services.mailboxes.reading import Page, work_on_page
 from mailstead.services.tracing import new_trace
 from mailstead.services.watch import Watch
 from mailstead.storage import accounts, blobs, changes, journal, mailboxes, messages, spam_lessons
+from mailstead.storage.apply import apply_together
 from mailstead.storage.blobs import PART_SIZE, Budget, Gathering
 from mailstead.storage.changes import Changes
 from mailstead.storage.messages import NO_CONDITION, Copied, FlagsRow, Mode, Ranges
@@ -77,6 +78,16 @@ class Flagged(msgspec.Struct, frozen=True):
     modseq: ModSeq
     rows: list[FlagsRow]
     failed: list[Uid] = []  # changed before, so left alone
+
+
+class NewMessage(msgspec.Struct, frozen=True):
+    """A message that the owner puts into a mailbox, and what it is to have there."""
+
+    header: bytes
+    body: Body
+    flags: int = 0
+    keywords: str = ""
+    internal_date: datetime | None = None
 
 
 class Retriever(msgspec.Struct, frozen=True):
@@ -391,26 +402,40 @@ class Mailboxes:
         internal_date: datetime | None = None,
     ) -> Appended:
         """File a message of the owner's; Refusal if it does not fit the quota."""
+        message = NewMessage(header, body, flags, keywords, internal_date)
+        return (await self.append_all(login, mailbox, [message]))[0]
+
+    async def append_all(
+        self, login: Login, mailbox: MailboxId, new: Sequence[NewMessage]
+    ) -> list[Appended]:
+        """File messages of the owner's, all or none of them, in one transaction."""
+        keywords = " ".join(filter(None, (one.keywords for one in new)))
         if keywords:
             await self._store.read(lambda tx: _check_keywords(tx, mailbox, keywords))
-        if body.size > PART_SIZE:
-            rendered = await self._world.offload.run(lambda: render(header, body))
+        plans = [await self._plan(login, mailbox, one) for one in new]
+        if len(plans) == 1:
+            applied = [await self._store.apply(plans[0])]
         else:
-            rendered = render(header, body)
+            applied = await self._store.write(lambda tx: apply_together(tx, plans))
+        self._watch.wake([mailbox])
+        return [each for one in applied for each in one.appended]
+
+    async def _plan(self, login: Login, mailbox: MailboxId, new: NewMessage) -> Plan:
+        if new.body.size > PART_SIZE:
+            rendered = await self._world.offload.run(lambda: render(new.header, new.body))
+        else:
+            rendered = render(new.header, new.body)
         step = Append(
             account=login.account,
             mailbox=mailbox,
-            header=header,
+            header=new.header,
             rendered=rendered,
-            internal_date=internal_date or self._world.clock.now(),
-            flags=flags,
-            keywords=keywords,
+            internal_date=new.internal_date or self._world.clock.now(),
+            flags=new.flags,
+            keywords=new.keywords,
             enforce_quota=True,
         )
-        trace = new_trace(self._world)
-        applied = await self._store.apply(Plan((step,), trace, login.organisation, body))
-        self._watch.wake([mailbox])
-        return applied.appended[0]
+        return Plan((step,), new_trace(self._world), login.organisation, new.body)
 
     # ------------------------------------------------------------------ what nobody waits for
 

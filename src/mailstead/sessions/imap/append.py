@@ -1,23 +1,54 @@
-"""APPEND: a message of the client's, piece by piece (RFC 3501 section 6.3.11, RFC 4315)."""
+"""APPEND: messages of the client's, piece by piece (RFC 3501 section 6.3.11, RFC 3502, RFC 4315).
+
+Holds: of the messages of one command all are filed, in one transaction, or none.
+"""
 
 from mailstead.model.errors import Refusal, TemporaryFailure
 from mailstead.protocol.imap import commands, responses
-from mailstead.protocol.imap.events import AppendChunk, AppendEnd
+from mailstead.protocol.imap.events import AppendChunk, AppendEnd, AppendNext
+from mailstead.services.mailboxes.service import NewMessage
 from mailstead.sessions.imap.copy import find_target
-from mailstead.sessions.imap.state import Incoming, Session, log
+from mailstead.sessions.imap.state import Arrival, Incoming, Session, log
 
 HEADER_LIMIT = 256 * 1024  # octets; of a longer header the rest counts as body
+HEADERS_LIMIT = 1024 * 1024  # octets of all headers of one command: they stay in memory
 
 
 async def append(session: Session, command: commands.Append) -> None:
-    """The command, before its message: may it come?"""
+    """The command, before its first message: may it come?"""
     try:
         mailbox = await find_target(session, command.mailbox)
+        _take_up(session, Incoming(mailbox, []), command.message)
     except (Refusal, TemporaryFailure):
         session.engine.refuse_append()
         raise
-    body = session.site.mailboxes.gather()
-    session.incoming = Incoming(command, mailbox, body)
+
+
+async def next_message(session: Session, event: AppendNext) -> None:
+    """One message is complete: may the next one come?"""
+    incoming, session.incoming = session.incoming, None
+    try:
+        if incoming is not None:
+            _check(incoming)
+            _take_up(session, incoming, event.message)
+    except (Refusal, TemporaryFailure):
+        session.engine.refuse_append()
+        raise
+
+
+def _take_up(session: Session, incoming: Incoming, message: commands.NewMessage) -> None:
+    if not message.size:  # how a client takes back what it sent before (RFC 3502)
+        raise Refusal("an empty message: nothing is appended")
+    incoming.arrivals.append(Arrival(message, session.site.mailboxes.gather()))
+    session.incoming = incoming
+
+
+def _check(incoming: Incoming) -> None:
+    """What could not be kept so far."""
+    if incoming.failure:
+        raise TemporaryFailure(incoming.failure)
+    if sum(len(arrival.header) for arrival in incoming.arrivals) > HEADERS_LIMIT:
+        raise Refusal("the headers are too long for one command", "LIMIT")
 
 
 async def chunk(session: Session, event: AppendChunk) -> None:
@@ -26,18 +57,18 @@ async def chunk(session: Session, event: AppendChunk) -> None:
     if incoming is None or incoming.failure:
         return
     try:
-        _take(incoming, event.data)
+        _take(incoming.arrivals[-1], event.data)
     except TemporaryFailure as failure:
         log.warning("an APPEND of %s cannot be kept: %s", session.stream.peer, failure.reason)
         incoming.failure = failure.reason
 
 
-def _take(incoming: Incoming, data: bytes) -> None:
+def _take(arrival: Arrival, data: bytes) -> None:
     """Gather the header up to its empty line, then the body."""
-    if incoming.complete:
-        incoming.body.add(data)
+    if arrival.complete:
+        arrival.body.add(data)
         return
-    header = incoming.header
+    header = arrival.header
     seen = max(0, len(header) - 3)
     header += data
     end = 2 if header.startswith(b"\r\n") else header.find(b"\r\n\r\n", seen, HEADER_LIMIT) + 4
@@ -45,32 +76,35 @@ def _take(incoming: Incoming, data: bytes) -> None:
         if len(header) <= HEADER_LIMIT:
             return
         end = header.rfind(b"\n", 0, HEADER_LIMIT) + 1 or HEADER_LIMIT
-    incoming.complete = True
+    arrival.complete = True
     if len(header) > end:
-        incoming.body.add(bytes(header[end:]))
+        arrival.body.add(bytes(header[end:]))
         del header[end:]
 
 
 async def end(session: Session, event: AppendEnd) -> None:
-    """The message is complete: file it."""
+    """The last message is complete: file them."""
     incoming, session.incoming = session.incoming, None
     if incoming is None:
         return
-    command = incoming.command
-    if incoming.failure:
-        raise TemporaryFailure(incoming.failure)
+    _check(incoming)
     try:
-        appended = await session.site.mailboxes.append(
-            session.owner,
-            incoming.mailbox,
-            bytes(incoming.header),
-            incoming.body.finish(),
-            command.system,
-            command.keywords,
-            command.internal_date,
+        appended = await session.site.mailboxes.append_all(
+            session.owner, incoming.mailbox, list(map(_new_message, incoming.arrivals))
         )
     except Refusal as refusal:
         code = "TRYCREATE" if refusal.code == "NONEXISTENT" else refusal.code
         raise Refusal(refusal.reason, code) from refusal
-    code = responses.appenduid(appended.uidvalidity, appended.uid)
+    code = responses.appenduid(appended[0].uidvalidity, [one.uid for one in appended])
     await session.finish(event.tag, "APPEND completed", code)
+
+
+def _new_message(arrival: Arrival) -> NewMessage:
+    message = arrival.message
+    return NewMessage(
+        bytes(arrival.header),
+        arrival.body.finish(),
+        message.system,
+        message.keywords,
+        message.internal_date,
+    )

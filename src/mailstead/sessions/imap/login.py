@@ -29,6 +29,7 @@ _INSIDE = (
     "CHILDREN",
     "UNSELECT",
     "UIDPLUS",
+    "MULTIAPPEND",
     "MOVE",
     "SPECIAL-USE",
     "LIST-EXTENDED",

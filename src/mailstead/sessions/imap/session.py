@@ -138,6 +138,7 @@ async def _handle(session: Session, event: events.Event) -> None:
             session.incoming = session.authentication = session.idle_since = None
             _complain(session, tag, text, code)
         case events.RefusedCommand(tag, code, text):
+            session.incoming = None
             session.refuse(tag, text, code)
         case events.Continue():
             session.write(responses.continuation())
@@ -146,6 +147,8 @@ async def _handle(session: Session, event: events.Event) -> None:
             await append.chunk(session, event)
         case events.SaslResponse():
             await _attempt(session, session.sasl_tag, login.respond, event)
+        case events.AppendNext(tag):
+            await _attempt(session, tag, append.next_message, event)
         case events.AppendEnd(tag):
             await _attempt(session, tag, append.end, event)
         case events.IdleDone(tag):

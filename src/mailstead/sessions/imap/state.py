@@ -17,7 +17,7 @@ from mailstead.model.errors import TemporaryFailure
 from mailstead.model.numbers import MailboxId
 from mailstead.model.world import Stream, World
 from mailstead.protocol.imap import responses
-from mailstead.protocol.imap.commands import Append
+from mailstead.protocol.imap.commands import NewMessage
 from mailstead.protocol.imap.server import ImapServer
 from mailstead.services.accounts import Accounts, Login
 from mailstead.services.authenticating import Authentication
@@ -62,14 +62,20 @@ class State(enum.Enum):
     SELECTED = enum.auto()
 
 
-class Incoming(msgspec.Struct):
+class Arrival(msgspec.Struct):
     """A message being appended; `header` gathers until it is complete, then `complete` is set."""
 
-    command: Append
-    mailbox: MailboxId
+    message: NewMessage
     body: Gathering
     header: bytearray = msgspec.field(default_factory=bytearray)
     complete: bool = False
+
+
+class Incoming(msgspec.Struct):
+    """The messages of an APPEND, of which the last is coming in; why they cannot be kept."""
+
+    mailbox: MailboxId
+    arrivals: list[Arrival]
     failure: str = ""
 
 
