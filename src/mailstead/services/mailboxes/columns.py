@@ -1,4 +1,4 @@
-"""Columns that whole mailboxes are sorted and threaded by, kept in memory while they are used.
+"""Columns that whole mailboxes are sorted, threaded and searched by, kept while they are used.
 
 They lie in the store behind headers, so that reading them costs more than sorting by them. What is
 kept belongs to the messages of one state of a mailbox; of the next state only what is new is read.
@@ -13,7 +13,8 @@ from typing import Any
 from mailstead.model.numbers import MailboxId
 from mailstead.services.mailboxes.contents import Contents
 
-KEPT_LIMIT = 1_000_000  # values; dates take 32 octets each, subjects some 100
+KEPT_LIMIT = 1_000_000  # values; dates take 32 octets each, short texts some 100
+VALUE_OCTETS = 64  # characters of text that count as a value more
 
 Load = Callable[[MailboxId, int, Sequence[str]], Awaitable[dict[str, list[Any]]]]
 
@@ -21,16 +22,18 @@ Load = Callable[[MailboxId, int, Sequence[str]], Awaitable[dict[str, list[Any]]]
 class Columns:
     """Values of the messages of a mailbox, each list in the order of their UIDs."""
 
-    __slots__ = ("uids", "values")
+    __slots__ = ("size", "uids", "values")
 
     def __init__(self, uids: "array[int]") -> None:
         self.uids = uids
         self.values: dict[str, list[Any]] = {}
+        self.size = 0  # values, long texts as several
 
-    @property
-    def size(self) -> int:
-        """How many values there are."""
-        return len(self.uids) * len(self.values)
+    def put(self, name: str, values: list[Any]) -> None:
+        """A further column."""
+        self.values[name] = values
+        texts = sum(len(value) for value in values if type(value) is str)
+        self.size += len(values) + texts // VALUE_OCTETS
 
 
 class ColumnShelf:
@@ -40,13 +43,19 @@ class ColumnShelf:
         self._load, self._limit = load, limit
         self._kept: OrderedDict[MailboxId, Columns] = OrderedDict()
 
+    def has(self, contents: Contents, name: str) -> bool:
+        """Whether the column is at hand, for most of the messages at least."""
+        known = self._kept.get(contents.mailbox)
+        return known is not None and name in known.values
+
     async def find(self, contents: Contents, names: Sequence[str]) -> dict[str, list[Any]]:
         """The columns of these names, one value for each message of the contents."""
         known = self._kept.pop(contents.mailbox, None) or Columns(contents.uids)
         columns = await self._advance(known, contents)
         missing = [name for name in names if name not in columns.values]
         if missing:
-            columns.values |= await self._aligned(contents, 0, missing)
+            for name, values in (await self._aligned(contents, 0, missing)).items():
+                columns.put(name, values)
         self._keep(contents.mailbox, columns)
         return {name: columns.values[name] for name in names}
 
@@ -62,7 +71,7 @@ class ColumnShelf:
         if known.values and contents.uids and contents.uids[-1] > last:
             fresh = await self._aligned(contents, last, list(known.values))
         for name, values in known.values.items():
-            columns.values[name] = [values[index] for index in left] + fresh.get(name, [])
+            columns.put(name, [values[index] for index in left] + fresh.get(name, []))
         return columns
 
     async def _aligned(

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from mailstead.message.text import header_text
 from mailstead.model.numbers import MailboxId
 from mailstead.storage import blobs, messages
 from mailstead.storage.blobs import PART_SIZE
@@ -119,3 +120,27 @@ def _find_stop(tx: Tx, mailbox: MailboxId, span: tuple[int, int], room: int, oct
             return before
         before = uid
     return span[1]
+
+
+# ---------------------------------------------------------------------- texts of header fields
+
+TEXT_OF = "text:"  # before the name of a field: its decoded values, one a line
+HEADERS_OCTETS = 4 * 1024 * 1024  # of a page of headers
+
+
+def stored_for(names: Sequence[str]) -> tuple[list[str], int | None]:
+    """The columns of the store that these are made of, and how many octets a page has."""
+    stored = [name for name in names if not name.startswith(TEXT_OF)]
+    if len(stored) == len(names):
+        return stored, None
+    return [*stored, "header"], HEADERS_OCTETS
+
+
+def columns_of(names: Sequence[str], page: Page) -> dict[str, list[Any]]:
+    """The columns of a page that was read with `stored_for` them."""
+    return {name: _texts(name, page) if name.startswith(TEXT_OF) else page[name] for name in names}
+
+
+def _texts(name: str, page: Page) -> list[str]:
+    field = name.removeprefix(TEXT_OF)
+    return ["\n".join(header_text(header, field)) for header in page["header"]]

@@ -8,6 +8,7 @@ Holds: whoever is woken finds the change in the store.
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from mailstead.services.delivery.plan import render
 from mailstead.services.mailboxes.answers import AnswerShelf
 from mailstead.services.mailboxes.columns import ColumnShelf
 from mailstead.services.mailboxes.contents import Contents, Shelf, advance, from_snapshot
-from mailstead.services.mailboxes.reading import Page, work_on_page
+from mailstead.services.mailboxes.reading import Page, columns_of, stored_for, work_on_page
 from mailstead.services.tracing import new_trace
 from mailstead.services.watch import Watch
 from mailstead.storage import accounts, blobs, changes, journal, mailboxes, messages, spam_lessons
@@ -231,18 +232,29 @@ class Mailboxes:
         return Update(known, later)
 
     async def columns(self, contents: Contents, names: Sequence[str]) -> dict[str, list[Any]]:
-        """Columns of all messages, to sort by; None where one was expunged meanwhile."""
+        """Columns of all messages, to sort or search by; None where one was expunged meanwhile.
+
+        Beside those of the store there are `text:subject` and the like: what SEARCH looks at in
+        the fields of that name.
+        """
         return await self._columns.find(contents, names)
+
+    def has_column(self, contents: Contents, name: str) -> bool:
+        """Whether that costs nothing any more."""
+        return self._columns.has(contents, name)
 
     async def _load_columns(
         self, mailbox: MailboxId, after: int, names: Sequence[str]
     ) -> dict[str, list[Any]]:
         columns: dict[str, list[Any]] = {name: [] for name in names}
         ranges: Ranges = [(after + 1, UID_MAX)]
+        needs, octets = stored_for(names)
         while ranges:
-            page, ranges = await self.page(mailbox, ranges, names, lambda page: page, COLUMN_ROWS)
+            found, ranges = await self.page(
+                mailbox, ranges, needs, partial(columns_of, names), COLUMN_ROWS, octets
+            )
             for name, values in columns.items():
-                values += page[name]
+                values += found[name]
         return columns
 
     async def vanished(self, mailbox: MailboxId, modseq: int) -> list[Uid]:

@@ -34,13 +34,14 @@ from mailstead.protocol.imap.search import (
     Within,
 )
 from mailstead.services.mailboxes.contents import Contents
-from mailstead.services.mailboxes.reading import Page
+from mailstead.services.mailboxes.reading import TEXT_OF, Page
 from mailstead.sessions.imap.state import Session
 from mailstead.sessions.imap.sync import Senseless, View, to_spans
 from mailstead.storage.plan import StoredBody
 from mailstead.storage.store import from_micros, to_micros
 
 AT_ONCE = 1000  # messages that are looked at in the loop
+MANY = 4  # a search of so little a part of a mailbox reads only that part
 COLUMNS_LIMIT = 1000  # messages of a page of columns
 HEADERS_LIMIT = 500  # of a page of headers
 BODIES_LIMIT = 64
@@ -157,8 +158,42 @@ async def find(session: Session, wanted: Key) -> list[int]:
     else:
         found = _find_in_memory(view, memory)
     if rest is not None and found:
+        found, rest = await _find_in_columns(session, view, rest, found)
+    if rest is not None and found:
         found = await _find_in_store(session, view, rest, found)
     return found
+
+
+async def _find_in_columns(
+    session: Session, view: View, program: And, found: list[int]
+) -> tuple[list[int], And | None]:
+    """Those that pass the keys on well-known header fields, whose texts are kept in memory.
+
+    Also the keys that are left. A few messages are not worth reading the whole mailbox for.
+    """
+    mailboxes, contents = session.site.mailboxes, view.contents
+    left: list[Key] = []
+    for key in program.keys:
+        field, text = _of_kept_field(key)
+        many = len(found) * MANY > len(contents.uids)
+        if field and (many or mailboxes.has_column(contents, field)):
+            texts = (await mailboxes.columns(contents, [field]))[field]
+            found = [i for i in found if texts[i] is not None and text in texts[i]]
+        else:
+            left.append(key)
+    return found, And(tuple(left)) if left else None
+
+
+def _of_kept_field(key: Key) -> tuple[str, str]:
+    """The column and the text, if the key asks for a text on one line of such a field."""
+    match key:
+        case HeaderHas(field, text) if field in _KEPT_FIELDS and text and "\n" not in text:
+            return TEXT_OF + field, text
+        case _:
+            return "", ""
+
+
+_KEPT_FIELDS = ("subject", "from", "to", "cc")
 
 
 def _fold(key: Key, view: View, now: int) -> Key:
