@@ -1,7 +1,10 @@
 """What dialogues cannot show: big messages, limits, TLS, the journal, what is shared."""
 
+import base64
+import quopri
 import re
 import ssl
+from collections.abc import Callable
 
 import pytest
 
@@ -128,6 +131,43 @@ async def test_the_headers_of_one_command_are_limited(world: SimulatedWorld) -> 
     assert limit == await client.line()
     client.send(b"b NOOP\r\n")
     assert await client.line() == "b OK Completed"
+
+
+@pytest.mark.rfc("3516 section 4.2")
+@pytest.mark.parametrize(
+    ("encode", "of"),
+    [
+        (base64.encodebytes, "base64"),
+        (quopri.encodestring, "quoted-printable"),
+        (bytes, "binary"),
+    ],
+)
+async def test_a_big_part_without_its_encoding(
+    world: SimulatedWorld, encode: Callable[[bytes], bytes], of: str
+) -> None:
+    house = await open_house(world)
+    octets = b"".join(b"%07d = \xe9\r\n" % number for number in range(60_000))
+    header = b"Content-Transfer-Encoding: %b\r\n\r\n" % of.encode()
+    await house.deliver("alice", header + encode(octets))
+    client = await house.log_in("alice")
+    await client.command("a SELECT INBOX")
+    assert octets == await read_literal(client, b"b FETCH 1 BINARY.PEEK[1]")
+    found = await read_literal(client, b"c FETCH 1 BINARY.PEEK[1]<300000.400000>")
+    assert octets[300_000:700_000] == found
+    sizes = await client.command("d FETCH 1 (UID BINARY.SIZE[1] FLAGS)")
+    assert sizes[0] == f"* 1 FETCH (UID 1 BINARY.SIZE[1] {len(octets)} FLAGS (\\Recent))"
+
+
+async def test_a_big_part_with_nul(world: SimulatedWorld) -> None:
+    house = await open_house(world)
+    octets = b"abc\0" * PART_SIZE
+    header = b"Content-Transfer-Encoding: base64\r\n\r\n"
+    await house.deliver("alice", header + base64.encodebytes(octets))
+    client = await house.log_in("alice")
+    await client.command("a SELECT INBOX")
+    assert octets == await read_literal(client, b"b FETCH 1 BINARY[1]")
+    client.send(b"c FETCH 1 BINARY[1]<0.3>\r\n")
+    assert await client.line() == "* 1 FETCH (BINARY[1]<0> {3}"
 
 
 async def test_keywords_are_limited(world: SimulatedWorld) -> None:

@@ -217,9 +217,9 @@ class _Stage:
 
     async def _say(self, side: str, number: str, mark: str, text: str) -> None:
         client = self.clients[f"C{number}"]
+        for name, octet in _OCTETS.items():
+            text = text.replace(name, octet)
         if side == "C":
-            for name, octet in _OCTETS.items():
-                text = text.replace(name, octet)
             client.send(text.encode("utf-8") + (b"" if mark == "+" else b"\r\n"))
             return
         try:

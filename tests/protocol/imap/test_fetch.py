@@ -5,6 +5,7 @@ from mailstead.protocol.imap.fetch import (
     ITEMS_LIMIT,
     PART_DEPTH_LIMIT,
     Attribute,
+    Binary,
     Item,
     Section,
     Text,
@@ -13,6 +14,20 @@ from mailstead.protocol.imap.fetch import (
 from mailstead.protocol.imap.lexer import LITERAL_MARK, BadSyntax, Lexer
 
 FAST = (Attribute.FLAGS, Attribute.INTERNALDATE, Attribute.RFC822_SIZE)
+
+
+@pytest.mark.rfc("3516 section 4.2")
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"BINARY[]", Binary((), b"BINARY[]")),
+        (b"binary[1.2]<5.7>", Binary((1, 2), b"BINARY[1.2]<5>", partial=(5, 7))),
+        (b"BINARY.PEEK[1]", Binary((1,), b"BINARY[1]", peek=True)),
+        (b"BINARY.SIZE[1]", Binary((1,), b"BINARY.SIZE[1]", peek=True, size=True)),
+    ],
+)
+def test_binary(text: bytes, expected: Item) -> None:
+    assert parse_items(Lexer(text)) == (expected,)
 
 
 @pytest.mark.rfc("3501 section 6.4.5")

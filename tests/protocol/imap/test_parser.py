@@ -169,6 +169,7 @@ def test_literals_stand_where_their_marks_are() -> None:
             c.Append(b"A003", "saved-messages", c.NewMessage(SEEN, "", None, 310)),
         ),
         (b"A003 append inbox ", c.Append(b"A003", "INBOX", c.NewMessage(0, "", None, 310))),
+        (b"A003 APPEND x ~", c.Append(b"A003", "x", c.NewMessage(0, "", None, 310, binary=True))),
         (b"A003 APPEND \0 () ", c.Append(b"A003", "in a literal", c.NewMessage(0, "", None, 310))),
         (
             b'A003 APPEND x ($Work) " 7-Jul-1996 23:44:25 -0700" ',
@@ -199,7 +200,7 @@ def test_append(text: bytes, expected: c.Append) -> None:
         b"INBOX (\\Seen ",
         b"INBOX ( \\Seen) ",
         b"INBOX (\\Unheard) ",
-        b"INBOX ~",
+        b"INBOX ~x",
         b'INBOX "17-Jul-1996 02:44:25" ',
         b'INBOX "31-Feb-1996 02:44:25 +0000" ',
         b'INBOX "17-Jux-1996 02:44:25 +0000" ',

@@ -234,6 +234,7 @@ class NewMessage(msgspec.Struct, frozen=True):
     keywords: str
     internal_date: datetime | None
     size: int
+    binary: bool = False  # it may have NUL (RFC 3516 section 4.4)
 
 
 class Append(msgspec.Struct, frozen=True):

@@ -57,7 +57,17 @@ class Section(msgspec.Struct, frozen=True):
     partial: tuple[int, int] | None = None
 
 
-Item = Attribute | Section
+class Binary(msgspec.Struct, frozen=True):
+    """Octets of a part without its transfer encoding, or only how many (RFC 3516 section 4.2)."""
+
+    part: tuple[int, ...]
+    label: bytes
+    peek: bool = False
+    partial: tuple[int, int] | None = None  # of the decoded octets
+    size: bool = False
+
+
+Item = Attribute | Section | Binary
 
 _FAST = (Attribute.FLAGS, Attribute.INTERNALDATE, Attribute.RFC822_SIZE)
 _MACROS: dict[bytes, tuple[Attribute, ...]] = {
@@ -92,6 +102,8 @@ def parse_items(lexer: Lexer) -> tuple[Item, ...]:
 def _parse_item(word: bytes, lexer: Lexer) -> Item:
     if word in (b"BODY", b"BODY.PEEK") and lexer.accept(b"["):
         return _parse_section(lexer, peek=word == b"BODY.PEEK")
+    if word in (b"BINARY", b"BINARY.PEEK", b"BINARY.SIZE") and lexer.accept(b"["):
+        return _parse_binary(lexer, word)
     item = _WORDS.get(word)
     if item is None:
         raise BadSyntax("Unknown FETCH item")
@@ -107,6 +119,16 @@ def _parse_section(lexer: Lexer, peek: bool) -> Section:
     label = _format_label(part, text, names, partial)
     fields = tuple(name.lower() for name in names)
     return Section(part, text, label, fields, peek, partial)
+
+
+def _parse_binary(lexer: Lexer, word: bytes) -> Binary:
+    part = _parse_part(lexer)
+    lexer.expect(b"]")
+    size = word == b"BINARY.SIZE"
+    partial = None if size else _parse_partial(lexer)
+    name = b"BINARY.SIZE" if size else b"BINARY"
+    label = name + _format_label(part, Text.WHOLE, (), partial).removeprefix(b"BODY")
+    return Binary(part, label, word != b"BINARY", partial, size)
 
 
 def _parse_part(lexer: Lexer) -> tuple[int, ...]:

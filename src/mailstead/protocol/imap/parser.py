@@ -95,8 +95,9 @@ def _new_message(lexer: Lexer, size: int) -> commands.NewMessage:
     if lexer.at(b'"'):
         moment = lexer.moment()
         lexer.space()
+    binary = lexer.accept(b"~")
     lexer.end()
-    return commands.NewMessage(system, keywords, moment, size)
+    return commands.NewMessage(system, keywords, moment, size, binary)
 
 
 def parse_base64(text: bytes) -> bytes:

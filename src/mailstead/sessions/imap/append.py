@@ -47,6 +47,8 @@ def _check(incoming: Incoming) -> None:
     """What could not be kept so far."""
     if incoming.failure:
         raise TemporaryFailure(incoming.failure)
+    if incoming.refused:  # RFC 3516 section 4.4
+        raise Refusal("octets that are NUL have to come in a transfer encoding", "UNKNOWN-CTE")
     if sum(len(arrival.header) for arrival in incoming.arrivals) > HEADERS_LIMIT:
         raise Refusal("the headers are too long for one command", "LIMIT")
 
@@ -56,6 +58,8 @@ async def chunk(session: Session, event: AppendChunk) -> None:
     incoming = session.incoming
     if incoming is None or incoming.failure:
         return
+    if incoming.arrivals[-1].message.binary and b"\0" in event.data:
+        incoming.refused = True
     try:
         _take(incoming.arrivals[-1], event.data)
     except TemporaryFailure as failure:

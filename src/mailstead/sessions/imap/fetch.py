@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from mailstead.model.errors import TemporaryFailure
 from mailstead.model.flags import RETRIEVED, SEEN
 from mailstead.protocol.imap import commands
-from mailstead.protocol.imap.fetch import Attribute, Section, Text
+from mailstead.protocol.imap.fetch import Attribute, Binary, Section, Text
 from mailstead.services.mailboxes.reading import Page
 from mailstead.services.mailboxes.service import Retriever
+from mailstead.sessions.imap.binary import Decoded, chosen_pieces, literal_head, measure
 from mailstead.sessions.imap.items import Format, Piece, Rows, compile_items, printable
 from mailstead.sessions.imap.search import part
 from mailstead.sessions.imap.sections import Extent
@@ -139,6 +140,8 @@ async def _send(session: Session, pieces: Sequence[Piece]) -> None:
     for piece in pieces:
         if isinstance(piece, Extent):
             await _stream(session, piece)
+        elif isinstance(piece, Decoded):
+            await _decode(session, piece)
         else:
             session.write(piece)
     await session.flush()
@@ -158,6 +161,19 @@ async def _stream(session: Session, extent: Extent) -> None:
         start = stop
 
 
+async def _decode(session: Session, found: Decoded) -> None:
+    """A long part without its transfer encoding, or how long it would be."""
+    mailboxes = session.site.mailboxes
+    measured = await measure(found, mailboxes)
+    if found.item.size:
+        session.write(b"%d" % measured.size)
+        return
+    session.write(literal_head(measured.wanted, measured.nul))
+    async for piece in chosen_pieces(found, mailboxes):
+        session.write(piece)
+        await session.flush()
+
+
 # ---------------------------------------------------------------------- what reading changes
 
 
@@ -165,8 +181,8 @@ async def _note(
     session: Session, command: commands.Fetch, found: Sequence[tuple[int, int]]
 ) -> None:
     """\\Seen, and the first retrieval by the owner."""
-    sections = [item for item in command.items if isinstance(item, Section)]
-    if any(section.part or section.text not in _HEADER_ONLY for section in sections):
+    sections = [item for item in command.items if isinstance(item, Section | Binary)]
+    if any(map(_gives_text, sections)):
         _mark_retrieved(session, found)
     if session.selected.read_only or all(section.peek for section in sections):
         return
@@ -174,6 +190,12 @@ async def _note(
     unseen = [i for start, stop in found for i in range(start, stop) if not flags[i] & SEEN]
     if unseen:
         await _mark_seen(session, unseen, command.uid or Attribute.UID in command.items)
+
+
+def _gives_text(item: Section | Binary) -> bool:
+    if isinstance(item, Binary):
+        return not item.size
+    return bool(item.part) or item.text not in _HEADER_ONLY
 
 
 async def _mark_seen(session: Session, unseen: Sequence[int], uid: bool) -> None:

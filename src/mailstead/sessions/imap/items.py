@@ -13,10 +13,18 @@ import msgspec
 
 from mailstead.message import structure
 from mailstead.model.numbers import BlobId
-from mailstead.protocol.imap.fetch import Attribute, Item, Section, Text
+from mailstead.protocol.imap.fetch import Attribute, Binary, Item, Section, Text
 from mailstead.protocol.imap.objectid import EMAIL_ID, format_object_id
 from mailstead.services.mailboxes.contents import Contents
 from mailstead.services.mailboxes.reading import Page
+from mailstead.sessions.imap.binary import (
+    Decoded,
+    choose,
+    decode_now,
+    find_binary,
+    literal_head,
+    size_of,
+)
 from mailstead.sessions.imap.sections import (
     Extent,
     Octets,
@@ -28,7 +36,7 @@ from mailstead.sessions.imap.sections import (
 from mailstead.sessions.imap.sync import flags_column, pick
 from mailstead.storage.plan import StoredBody
 
-Piece = bytes | Extent
+Piece = bytes | Extent | Decoded
 Values = list[Sequence[Any]]
 
 
@@ -59,6 +67,15 @@ class Column(msgspec.Struct, frozen=True):
         return 2 if self.section else 1
 
 
+class Verbatim(msgspec.Struct, frozen=True):
+    """Octets that stay as they are or are made when their turn comes; nothing is put for NUL."""
+
+    piece: bytes | Decoded
+
+
+_APART = (Spread, Verbatim)
+
+
 class Format(msgspec.Struct, frozen=True):
     """All items of a FETCH."""
 
@@ -76,7 +93,7 @@ class Format(msgspec.Struct, frozen=True):
         lists = [each for group in values for each in group]
         template = b"* %d FETCH (" + b" ".join([c.template for c in self.columns]) + b")\r\n"
         numbered = zip([index + 1 for index in rows.indices], *lists, strict=True)
-        if any(Spread in map(type, each) for each in lists):
+        if any(kind in map(type, each) for kind in _APART for each in lists):
             return self._render_spread(template, list(numbered))
         return [printable(b"".join([template % row for row in numbered]))]
 
@@ -84,8 +101,7 @@ class Format(msgspec.Struct, frozen=True):
         """The same with octets in it that are streamed later."""
         pieces: list[Piece] = []
         for row in rows:
-            kept = tuple(b"" if type(value) is Spread else value for value in row)
-            if kept == row:
+            if not any(type(value) in _APART for value in row):
                 pieces.append(printable(template % row))
             else:
                 pieces += self._render_row(row)
@@ -102,6 +118,8 @@ class Format(msgspec.Struct, frozen=True):
             if isinstance(last, Spread):
                 text = column.template % (*values[:-1], last.start)
                 pieces += [printable(space + text), last.extent]
+            elif isinstance(last, Verbatim):
+                pieces += [space + column.template % (*values[:-1], b""), last.piece]
             else:
                 pieces.append(printable(space + column.template % values))
         pieces.append(b")\r\n")
@@ -119,7 +137,12 @@ def compile_items(items: Sequence[Item]) -> Format:
 
 
 def _column(item: Item) -> Column:
-    return _section_column(item) if isinstance(item, Section) else _COLUMNS[item]
+    match item:
+        case Section():
+            return _section_column(item)
+        case Binary():
+            return _binary_column(item)
+    return _COLUMNS[item]
 
 
 def _flags(rows: Rows) -> Values:
@@ -215,6 +238,33 @@ def _literals(found: "Sequence[Octets | None] | map[bytes]") -> Values:
         [b"NIL" if one is None else b"{%d}\r\n" % len(one) for one in octets],
         [b"" if one is None else one for one in octets],
     ]
+
+
+def _binary_column(item: Binary) -> Column:
+    """`BINARY[...] ~{12}` and the octets, or `BINARY.SIZE[...] 12`."""
+
+    def values(rows: Rows) -> Values:
+        found = [_binary(item, source) for source in _sources(rows)]
+        return [[head for head, _ in found], [octets for _, octets in found]]
+
+    needs = ("header", "blob", "body_size", "structure", "part")
+    return Column(item.label + b" %b%b", values, needs, True)
+
+
+def _binary(item: Binary, source: Source) -> tuple[bytes, bytes | Verbatim]:
+    found = find_binary(item, source)
+    if found is None:
+        return (b"0" if item.size else b"NIL"), b""
+    if item.size and (size := size_of(found)) is not None:
+        return b"%d" % size, b""
+    octets = decode_now(found, source.first)
+    if octets is None:
+        return b"", Verbatim(found)
+    if item.size:
+        return b"%d" % len(octets), b""
+    chosen = choose(item, octets)
+    nul = b"\0" in chosen
+    return literal_head(len(chosen), nul), Verbatim(chosen) if nul else chosen
 
 
 def _sources(rows: Rows) -> list[Source]:

@@ -30,6 +30,7 @@ _INSIDE = (
     "UNSELECT",
     "UIDPLUS",
     "MULTIAPPEND",
+    "BINARY",
     "MOVE",
     "SPECIAL-USE",
     "LIST-EXTENDED",

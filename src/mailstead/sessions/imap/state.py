@@ -77,6 +77,7 @@ class Incoming(msgspec.Struct):
     mailbox: MailboxId
     arrivals: list[Arrival]
     failure: str = ""
+    refused: bool = False  # NUL, which BODY[] could not give back
 
 
 class Session:
