@@ -170,6 +170,20 @@ async def test_a_big_part_with_nul(world: SimulatedWorld) -> None:
     assert await client.line() == "* 1 FETCH (BINARY[1]<0> {3}"
 
 
+@pytest.mark.rfc("8970 section 4")
+async def test_a_preview_that_is_not_at_hand(world: SimulatedWorld) -> None:
+    house = await open_house(world)
+    header = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+    image = b"--b\r\nContent-Type: image/png\r\n\r\n" + b"x" * 300_000
+    await house.deliver("alice", header + image + b"\r\n--b\r\n\r\nfar away\r\n--b--\r\n")
+    client = await house.log_in("alice")
+    await client.command("a SELECT INBOX")
+    lazy = (await client.command("b FETCH 1 PREVIEW (LAZY)"))[0]
+    assert lazy == "* 1 FETCH (PREVIEW NIL)"
+    waited = (await client.command("c FETCH 1 PREVIEW"))[0]
+    assert waited == '* 1 FETCH (PREVIEW "far away")'
+
+
 async def test_keywords_are_limited(world: SimulatedWorld) -> None:
     house = await open_house(world)
     await house.deliver("alice", compose("a"))

@@ -7,6 +7,7 @@ from mailstead.protocol.imap.fetch import (
     Attribute,
     Binary,
     Item,
+    Preview,
     Section,
     Text,
     parse_items,
@@ -14,6 +15,16 @@ from mailstead.protocol.imap.fetch import (
 from mailstead.protocol.imap.lexer import LITERAL_MARK, BadSyntax, Lexer
 
 FAST = (Attribute.FLAGS, Attribute.INTERNALDATE, Attribute.RFC822_SIZE)
+
+
+@pytest.mark.rfc("8970 section 3")
+def test_preview() -> None:
+    assert parse_items(Lexer(b"PREVIEW")) == (Preview(),)
+    expected = (Preview(lazy=True), Attribute.UID)
+    assert parse_items(Lexer(b"(preview (lazy) UID)")) == expected
+    lexer = Lexer(b"PREVIEW (CHANGEDSINCE 5)")
+    assert parse_items(lexer) == (Preview(),)
+    assert lexer.at(b" (CHANGEDSINCE")
 
 
 @pytest.mark.rfc("3516 section 4.2")

@@ -67,7 +67,13 @@ class Binary(msgspec.Struct, frozen=True):
     size: bool = False
 
 
-Item = Attribute | Section | Binary
+class Preview(msgspec.Struct, frozen=True):
+    """A few words of the text; `lazy`: if they are at hand (RFC 8970)."""
+
+    lazy: bool = False
+
+
+Item = Attribute | Section | Binary | Preview
 
 _FAST = (Attribute.FLAGS, Attribute.INTERNALDATE, Attribute.RFC822_SIZE)
 _MACROS: dict[bytes, tuple[Attribute, ...]] = {
@@ -104,6 +110,8 @@ def _parse_item(word: bytes, lexer: Lexer) -> Item:
         return _parse_section(lexer, peek=word == b"BODY.PEEK")
     if word in (b"BINARY", b"BINARY.PEEK", b"BINARY.SIZE") and lexer.accept(b"["):
         return _parse_binary(lexer, word)
+    if word == b"PREVIEW":
+        return _parse_preview(lexer)
     item = _WORDS.get(word)
     if item is None:
         raise BadSyntax("Unknown FETCH item")
@@ -129,6 +137,14 @@ def _parse_binary(lexer: Lexer, word: bytes) -> Binary:
     name = b"BINARY.SIZE" if size else b"BINARY"
     label = name + _format_label(part, Text.WHOLE, (), partial).removeprefix(b"BODY")
     return Binary(part, label, word != b"BINARY", partial, size)
+
+
+def _parse_preview(lexer: Lexer) -> Preview:
+    """With (LAZY) or without; what else follows between parentheses modifies the FETCH."""
+    lazy = lexer.text[lexer.position :].upper().startswith(b" (LAZY)")
+    if lazy:
+        lexer.position += len(b" (LAZY)")
+    return Preview(lazy)
 
 
 def _parse_part(lexer: Lexer) -> tuple[int, ...]:

@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 
 from mailstead.message import structure
+from mailstead.message.preview import ENCODED_LIMIT, find_text, preview
 from mailstead.model.numbers import BlobId
-from mailstead.protocol.imap.fetch import Attribute, Binary, Item, Section, Text
+from mailstead.protocol.imap.fetch import Attribute, Binary, Item, Preview, Section, Text
 from mailstead.protocol.imap.objectid import EMAIL_ID, format_object_id
+from mailstead.protocol.imap.responses import string
 from mailstead.services.mailboxes.contents import Contents
 from mailstead.services.mailboxes.reading import Page
 from mailstead.sessions.imap.binary import (
@@ -142,6 +144,8 @@ def _column(item: Item) -> Column:
             return _section_column(item)
         case Binary():
             return _binary_column(item)
+        case Preview():
+            return _preview_column(item)
     return _COLUMNS[item]
 
 
@@ -265,6 +269,25 @@ def _binary(item: Binary, source: Source) -> tuple[bytes, bytes | Verbatim]:
     chosen = choose(item, octets)
     nul = b"\0" in chosen
     return literal_head(len(chosen), nul), Verbatim(chosen) if nul else chosen
+
+
+def _preview_column(item: Preview) -> Column:
+    """`PREVIEW "text"`; of a lazy one perhaps NIL."""
+
+    def values(rows: Rows) -> Values:
+        return [[_preview(item, source) for source in _sources(rows)]]
+
+    return Column(b"PREVIEW %b", values, ("header", "blob", "body_size", "structure", "part"))
+
+
+def _preview(item: Preview, source: Source) -> bytes:
+    part = find_text(structure.load(source.structure))
+    if part is None:
+        return b'""'
+    end = min(part.body_end, part.body_start + ENCODED_LIMIT)
+    if item.lazy and end > len(source.first):
+        return b"NIL"
+    return string(preview(part, source.octets(part.body_start, end)).encode("utf-8"))
 
 
 def _sources(rows: Rows) -> list[Source]:

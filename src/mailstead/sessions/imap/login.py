@@ -48,6 +48,7 @@ _INSIDE = (
     "THREAD=ORDEREDSUBJECT",
     "PARTIAL",
     "WITHIN",
+    "PREVIEW",
     "SAVEDATE",
     "OBJECTID",
     "CREATE-SPECIAL-USE",
