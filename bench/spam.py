@@ -24,6 +24,7 @@ from mailstead.services.delivery.recipients import Found
 from mailstead.services.inbound.evidence import Client, Evidence
 from mailstead.services.inbound.scoring import Scoring
 from mailstead.services.sorted_mail import messages_in
+from mailstead.services.telling import TellingStore
 from mailstead.services.training import Training
 from mailstead.storage import accounts
 from mailstead.storage.packfile import PackFolder
@@ -76,7 +77,8 @@ async def measure(store: Store, ham: Path, spam: Path) -> None:
         taken = (time.process_time() - start) / count
         print(f"learn one of {count} messages: {taken * 1000:.2f} ms")
         asked += [split(ensure_crlf(one)) for one in found[1::2] if len(one) in TYPICAL]
-    scoring = Scoring(store, ThreadOffload())
+    told = TellingStore(store, lambda trace, entries: None)
+    scoring = Scoring(told, SystemClock(), ThreadOffload())
     to = await store.read(lambda tx: recipients.find(tx, ALICE))
     assert isinstance(to, Found)
     for number in range(ROUNDS):

@@ -123,7 +123,7 @@ def build(
         doorkeeper=doorkeeper,
         budget=budget,
         lists=Lists(told, world.clock, meter),
-        scoring=Scoring(told, world.offload),
+        scoring=Scoring(told, world.clock, world.offload),
         filters=Filters(told, world, config.folder, budget, meter),
         own_code=OwnCode(told, world),
         catch=_catch(config),

@@ -7,8 +7,9 @@ import pytest
 from mailstead.model.address import parse_address
 from mailstead.model.numbers import AccountId, MailboxId, OrganisationId
 from mailstead.protocol.smtp import replies
-from mailstead.services.delivery.known import PLENTY, REMEMBERED, KnownRecipients
+from mailstead.services.delivery.known import PLENTY, KnownRecipients
 from mailstead.services.delivery.recipients import Found, NotHere
+from mailstead.services.moment import REMEMBERED
 from mailstead.storage.accounts import NO_END, ToAccount
 
 ALICE = parse_address("alice@example.org")

@@ -17,7 +17,7 @@ from mailstead.message.header import fold, remove
 from mailstead.message.mime import Buffer
 from mailstead.model.address import Address
 from mailstead.model.numbers import AccountId, OrganisationId, TraceId
-from mailstead.model.world import Offload
+from mailstead.model.world import Clock, Offload
 from mailstead.msgauth.dkim.failure import Verdict as Dkim
 from mailstead.services.delivery.recipients import Found
 from mailstead.services.inbound.corpora import Corpora, Key, Seen
@@ -25,6 +25,8 @@ from mailstead.services.inbound.evidence import Evidence
 from mailstead.services.inbound.memory import Memory, proves_author, senders_of
 from mailstead.services.inbound.policy import Points
 from mailstead.services.inbound.rulebook import shipped_rules
+from mailstead.services.moment import Moment
+from mailstead.services.telling import TellingStore
 from mailstead.spam.bayes import Totals
 from mailstead.spam.features import Circumstances, features
 from mailstead.spam.lookalikes import Known, imitated, know
@@ -43,7 +45,7 @@ from mailstead.storage import (
 from mailstead.storage.filter_lists import Entry
 from mailstead.storage.sender_memory import Sender
 from mailstead.storage.spam_corpus import EVERYBODY
-from mailstead.storage.store import Store, Tx
+from mailstead.storage.store import Tx
 from mailstead.storage.thresholds import Thresholds, Whose
 
 AT_ONCE = 64 * 1024  # octets of a message that is looked at without a thread
@@ -102,8 +104,11 @@ class _Facts(msgspec.Struct, frozen=True):
 class Scoring:
     """The filter of a house."""
 
-    def __init__(self, store: Store, offload: Offload, rules: Rules | None = None) -> None:
+    def __init__(
+        self, store: TellingStore, clock: Clock, offload: Offload, rules: Rules | None = None
+    ) -> None:
         self._store, self._offload = store, offload
+        self._thresholds: Moment[Whose, Thresholds] = Moment(store, clock)
         self._shipped = self.rules = rules or shipped_rules()
         self._weighed: datetime | None = None  # when the weights were looked up
         self.corpora, self.memory = Corpora(), Memory(store)
@@ -126,6 +131,7 @@ class Scoring:
         learnt: dict[Key, tuple[Part, ...]] = {}  # many recipients share what was learnt
         scored = []
         for one, standing in zip(found, facts.standings, strict=True):
+            self._thresholds.keep(whose_of(one), standing.thresholds)
             seen = facts.seen[one.organisation][account_of(one)]
             if seen.key not in learnt:
                 learnt[seen.key] = self._with_learning(message, parts, seen)
@@ -189,7 +195,10 @@ class Scoring:
         self, header: bytes, body: Buffer, sender: Whose, now: datetime
     ) -> Scored | None:
         """What a message of our own people says, if somebody wants to see it before it leaves."""
-        known = await self._store.look_up(lambda tx: thresholds.find(tx, sender))
+        known = self._thresholds.find(sender)
+        if known is None:
+            known = await self._store.look_up(lambda tx: thresholds.find(tx, sender))
+            self._thresholds.keep(sender, known)
         if known.hold >= thresholds.NEVER:
             return None
         # An account that was stolen has taught us that its owner's mail is welcome.
@@ -233,8 +242,19 @@ class Scoring:
         for organisation, is_spam in spam.items():
             await self.memory.note(organisation, senders_, is_spam, now)
 
+    def _standing(self, tx: Tx, message: Read, evidence: Evidence, found: Found) -> _Standing:
+        account, whose = account_of(found), whose_of(found)
+        genuine = proves_author(evidence)
+        return _Standing(
+            thresholds=self._thresholds.find(whose) or thresholds.find(tx, whose),
+            entry=_listed(tx, message, evidence, whose),
+            wrote_to=genuine
+            and account != EVERYBODY
+            and any(senders.has_written(tx, account, one) for one in message.authors),
+        )
+
     def _facts(self, tx: Tx, message: Read, evidence: Evidence, found: Sequence[Found]) -> _Facts:
-        standings = [_standing(tx, message, evidence, one) for one in found]
+        standings = [self._standing(tx, message, evidence, one) for one in found]
         senders_ = senders_of(evidence, message.authors, self.rules.names)
         seen: dict[OrganisationId, dict[AccountId, Seen]] = {}
         remembered: dict[OrganisationId, dict[Sender, Remembered]] = {}
@@ -275,6 +295,11 @@ def account_of(found: Found) -> AccountId:
     return found.accounts[0].account if len(found.accounts) == 1 else EVERYBODY
 
 
+def whose_of(found: Found) -> Whose:
+    """Whose thresholds and lists count for a recipient."""
+    return Whose(found.organisation, found.address.domain, account_of(found))
+
+
 def parts_of_senders(remembered: dict[Sender, Remembered]) -> list[Part]:
     """What is remembered of a sender, in points."""
     return [
@@ -284,19 +309,6 @@ def parts_of_senders(remembered: dict[Sender, Remembered]) -> list[Part]:
 
 
 SENDER_WEIGHTS = {"address": 1.0, "domain": 0.75, "network": 0.5}
-
-
-def _standing(tx: Tx, message: Read, evidence: Evidence, found: Found) -> _Standing:
-    account = account_of(found)
-    whose = Whose(found.organisation, found.address.domain, account)
-    genuine = proves_author(evidence)
-    return _Standing(
-        thresholds=thresholds.find(tx, whose),
-        entry=_listed(tx, message, evidence, whose),
-        wrote_to=genuine
-        and account != EVERYBODY
-        and any(senders.has_written(tx, account, one) for one in message.authors),
-    )
 
 
 def _listed(tx: Tx, message: Read, evidence: Evidence, whose: Whose) -> Entry | None:
