@@ -29,6 +29,13 @@ async def test_commands_and_answers_are_compressed(world: SimulatedWorld) -> Non
     assert again.startswith("e NO [COMPRESSIONACTIVE]")
 
 
+async def test_a_stranger_again_is_not_to_be_had_inside(world: SimulatedWorld) -> None:
+    client = await compressed(world)
+    (names, _) = await client.command("b CAPABILITY")
+    assert "UNAUTHENTICATE" not in names
+    assert await client.command("c UNAUTHENTICATE") == ["c BAD Not inside compression"]
+
+
 async def test_what_is_not_compressed_ends_the_session(world: SimulatedWorld) -> None:
     client = await compressed(world)
     client.stream._stream.send(b"b NOOP\r\n")  # type: ignore[attr-defined]

@@ -189,6 +189,15 @@ def test_a_line_too_long() -> None:
     assert events_of(longest + b"yy {8}\r\nb NOOP\r\n") == [too_long, c.Noop(b"b")]
 
 
+@pytest.mark.rfc("8437 section 3")
+def test_who_logged_out_has_less_room_again() -> None:
+    server = engine()
+    login = b"b LOGIN x " + b"y" * STRANGER_LIMIT + b"\r\n"
+    assert server.receive(b"a UNAUTHENTICATE\r\n" + login) == [c.Unauthenticate(b"a")]
+    server.unauthenticated()
+    assert server.receive(b"") == [BadCommand(b"b", "Line too long")]
+
+
 def test_an_endless_line_is_not_kept() -> None:
     server = engine()
     for _ in range(50):

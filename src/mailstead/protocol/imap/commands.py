@@ -92,6 +92,12 @@ class Compress(msgspec.Struct, frozen=True):
     mechanism: str
 
 
+class Unauthenticate(msgspec.Struct, frozen=True):
+    """RFC 8437 section 3."""
+
+    tag: Tag
+
+
 class GetQuota(msgspec.Struct, frozen=True):
     """RFC 9208 section 4.1.1; there is one root, whose name is empty."""
 
@@ -420,6 +426,7 @@ Command = (
     | Namespace
     | Enable
     | Compress
+    | Unauthenticate
     | GetQuota
     | GetQuotaRoot
     | Select

@@ -337,6 +337,7 @@ _WITHOUT_ARGUMENTS: dict[bytes, Callable[[Tag], Command]] = {
     b"LOGOUT": commands.Logout,
     b"STARTTLS": commands.StartTls,
     b"NAMESPACE": commands.Namespace,
+    b"UNAUTHENTICATE": commands.Unauthenticate,
     b"IDLE": commands.Idle,
     b"CHECK": commands.Check,
     b"CLOSE": commands.Close,

@@ -1,8 +1,8 @@
 """The server's side of an IMAP connection: octets in, commands out (RFC 3501 section 2.2).
 
-`receive` stops behind a command after which the octets mean something else (STARTTLS,
-AUTHENTICATE, LOGIN, IDLE, APPEND, LOGOUT) and behind each SASL response. The session then calls the
-method of the new state, if it takes the command, and `receive(b"")` goes on:
+`receive` stops behind a command after which the octets mean something else (STARTTLS, LOGIN,
+AUTHENTICATE, IDLE, APPEND, LOGOUT and more) and behind each SASL response. The session then calls
+the method of the new state, if it takes the command, and `receive(b"")` goes on:
     while events := engine.receive(data): handle(events); data = b""
 Holds: any split of the same octets gives the same events, chunks of a message put together. Only
 commands are kept in memory, never messages, and what is refused is passed over without being kept.
@@ -57,6 +57,7 @@ _STOPPING = (
     commands.Login,
     commands.Idle,
     commands.Compress,
+    commands.Unauthenticate,
     commands.Logout,
 )
 
@@ -142,6 +143,10 @@ class ImapServer:
     def authenticated(self) -> None:
         """The client logged in and may send longer commands."""
         self._line_limit, self._command_limit = LINE_LIMIT, COMMAND_LIMIT
+
+    def unauthenticated(self) -> None:
+        """After Unauthenticate: what follows, if only in the buffer, is a stranger's again."""
+        self._line_limit = self._command_limit = STRANGER_LIMIT
 
     def begin_idle(self) -> None:
         """After Idle: the next line is DONE."""

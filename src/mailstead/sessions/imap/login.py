@@ -60,7 +60,7 @@ _INSIDE = (
 def capabilities(session: Session) -> list[str]:
     """What the session offers as it stands (RFC 3501 section 6.1.1)."""
     if session.login is not None:
-        compress = [] if session.compressed else ["COMPRESS=DEFLATE"]
+        compress = [] if session.compressed else ["COMPRESS=DEFLATE", "UNAUTHENTICATE"]
         return [*_ALWAYS, *_INSIDE, *compress, f"APPENDLIMIT={session.site.size_limit}"]
     names = list(_ALWAYS)
     if session.door.tls is not None and not session.stream.tls:
@@ -84,6 +84,26 @@ async def compress(session: Session, command: commands.Compress) -> None:
     session.stream = DeflateStream(session.stream)
     session.output = Output(session.stream)
     session.engine.start_compression()
+
+
+async def unauthenticate(session: Session, command: commands.Unauthenticate) -> None:
+    """RFC 8437 section 3: the connection is a stranger's again, but inside the same TLS.
+
+    Not offered once there is compression: where it would end, octets cannot tell.
+    """
+    if session.compressed:
+        session.write(responses.bad(command.tag, "Not inside compression"))
+        return
+    session.guest.leave()
+    peer = session.stream.peer
+    session.guest = session.site.doorkeeper.enter(peer, f"BYE {TOO_MANY_CONNECTIONS}")
+    if session.guest.refused:
+        session.end(TOO_MANY_CONNECTIONS, "UNAVAILABLE")
+        return
+    session.forget()
+    await _find_mechanisms(session)
+    code = "CAPABILITY " + " ".join(capabilities(session))
+    session.write(responses.ok(command.tag, "You are a stranger again", code))
 
 
 async def enable(session: Session, command: commands.Enable) -> None:

@@ -222,6 +222,7 @@ _AUTHENTICATED: dict[type, Handler] = {
     commands.Namespace: login.namespace,
     commands.Enable: login.enable,
     commands.Compress: login.compress,
+    commands.Unauthenticate: login.unauthenticate,
     commands.Select: select.select,
     commands.Examine: select.select,
     commands.Create: mailboxes.create,

@@ -197,6 +197,15 @@ class Session:
             self.site.watch.remove(view.contents.mailbox, self.woken)
             self._take_recent(view)
 
+    def forget(self) -> None:
+        """As if nobody had logged in; failed log-ins still count."""
+        self.leave()
+        self.login = self.authentication = None
+        self.condstore = self.qresync = False
+        self.errors = 0
+        self.began = asyncio.get_running_loop().time()
+        self.engine.unauthenticated()
+
     def _take_recent(self, view: View) -> None:
         """What this session has been told is \\Recent is so to no other (RFC 3501 2.3.2).
 
