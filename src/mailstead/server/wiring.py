@@ -102,7 +102,9 @@ def build(
 ) -> House:
     """Every service of a house, on this store, in this world; `counters` others may share."""
     packs = packs or PackFolder(config.folder / PACKS)
-    told = TellingStore(SourcingStore(store, Sources(store, world)), counting(tell, meter))
+    sourced, voice = SourcingStore(store, Sources(store, world)), counting(tell, meter)
+    told = TellingStore(sourced, voice)
+    traffic = TellingStore(sourced, voice)  # what it writes changes nothing that is remembered
     watch = Watch(world.bus)
     counters = counters or SharedCounters()
     doorkeeper = Doorkeeper(counters, at_the_door(config), world.clock, told.note, meter)
@@ -129,8 +131,8 @@ def build(
         catch=_catch(config),
         meter=meter,
     )
-    mailboxes = Mailboxes(told, world, watch, config.folder, budget)
-    drops = Maildrops(told, world, watch, mailboxes)
+    mailboxes = Mailboxes(traffic, world, watch, config.folder, budget)
+    drops = Maildrops(traffic, world, watch, mailboxes)
     return House(
         config=config,
         world=world,
@@ -140,9 +142,9 @@ def build(
         doorkeeper=doorkeeper,
         accounts=accounts,
         mailboxes=mailboxes,
-        outbound=Outbound(told, world, watch, sending(config), _verifying(config), meter),
+        outbound=Outbound(traffic, world, watch, sending(config), _verifying(config), meter),
         operators=Operators(told, world, watch, config.hostname, _catch(config)),
-        housekeeping=Housekeeping(told, world.clock, watch, drops),
+        housekeeping=Housekeeping(traffic, world.clock, watch, drops),
         packing=Packing(store, world.clock, world.offload, packs),
         training=Training(told, world.clock, config.hostname, meter),
         site=site,

@@ -24,7 +24,7 @@ class TellingStore:
         self.read = store.read
         self.look_up = store.look_up
         self.close = store.close
-        self.changes = 0  # that were not mail coming in or going out
+        self.changes = 0  # transactions that were no mail coming in (see services.moment)
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         """work(tx), committed; if work raises, nothing of it happened."""
