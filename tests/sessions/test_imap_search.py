@@ -1,7 +1,11 @@
 """The quick ways of SEARCH find what the plain one finds (RFC 3501 section 6.4.4)."""
 
+from datetime import timedelta
+
 import pytest
 
+from mailstead.sessions.imap import progress
+from mailstead.sessions.imap import search as search_room
 from mailstead.testing.house import SimulatedWorld
 from mailstead.testing.transcript import compose, open_house
 
@@ -54,6 +58,25 @@ async def search(world: SimulatedWorld) -> dict[str, list[str]]:
         for key in KEYS
         for text in (key, f"OR ({key}) ({key})", f"NOT ({key})")
     }
+
+
+@pytest.mark.rfc("9585 section 4")
+async def test_a_long_search_tells_how_far_it_is(
+    world: SimulatedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "EVERY", timedelta(0))
+    monkeypatch.setattr(search_room, "BODIES_LIMIT", 2)
+    house = await open_house(world)
+    for _ in range(5):
+        await house.deliver("alice", compose("One"))
+    client = await house.log_in("alice")
+    await client.command("s SELECT INBOX")
+    told = "* OK [INPROGRESS"
+    assert await client.command("a UID SEARCH 2:5 BODY hi") == [
+        f'{told} ("a" 2 4)] Processed 50% of the messages',
+        "* SEARCH 2 3 4 5",
+        "a OK SEARCH completed",
+    ]
 
 
 @pytest.mark.rfc("3501 section 6.4.4")

@@ -68,6 +68,14 @@ def test_listings(expected: bytes, actual: bytes) -> None:
     assert expected == actual
 
 
+@pytest.mark.rfc("9585 section 4")
+def test_in_progress() -> None:
+    told = b'* OK [INPROGRESS ("A001" 454 1000)] Processed 45% of the messages\r\n'
+    assert told == responses.in_progress(b"A001", 454, 1000)
+    told = b"* OK [INPROGRESS (NIL 1 3)] Processed 33% of the messages\r\n"
+    assert told == responses.in_progress(b"A]", 1, 3)
+
+
 @pytest.mark.rfc("4315 section 3")
 def test_codes() -> None:
     assert responses.appenduid(38505, [3955]) == "APPENDUID 38505 3955"

@@ -47,6 +47,13 @@ def continuation(text: bytes = b"OK") -> bytes:
     return b"+ " + text + b"\r\n"
 
 
+def in_progress(tag: bytes, done: int, goal: int) -> bytes:
+    """`* OK [INPROGRESS ("A001" 454 1000)] ...` (RFC 9585 section 4)."""
+    named = "NIL" if b"]" in tag else f'"{tag.decode("ascii")}"'
+    text = f"Processed {done * 100 // goal}% of the messages"
+    return ok(UNTAGGED, text, f"INPROGRESS ({named} {done} {goal})")
+
+
 def capability(names: Iterable[str]) -> bytes:
     """`* CAPABILITY IMAP4rev1 ...`."""
     return b"* CAPABILITY " + " ".join(names).encode("ascii") + b"\r\n"

@@ -49,6 +49,7 @@ _INSIDE = (
     "PARTIAL",
     "WITHIN",
     "PREVIEW",
+    "INPROGRESS",
     "SAVEDATE",
     "OBJECTID",
     "CREATE-SPECIAL-USE",

@@ -4,6 +4,7 @@ Keys that must all hold are parted: those on flags and numbers choose who is loo
 are asked of those only. Text is compared decoded and folded (message.text).
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 
@@ -11,7 +12,7 @@ from mailstead.message.structure import load
 from mailstead.message.text import fold_case, header_text, searchable
 from mailstead.model.numbers import BlobId
 from mailstead.protocol.imap import commands, responses
-from mailstead.protocol.imap.commands import Result, Wanted
+from mailstead.protocol.imap.commands import Result, Tag, Wanted
 from mailstead.protocol.imap.match import Need, SearchMessage, bind, matches, needs
 from mailstead.protocol.imap.numset import NumSet, format_ranges
 from mailstead.protocol.imap.search import (
@@ -35,6 +36,7 @@ from mailstead.protocol.imap.search import (
 )
 from mailstead.services.mailboxes.contents import Contents
 from mailstead.services.mailboxes.reading import TEXT_OF, Page
+from mailstead.sessions.imap.progress import Progress
 from mailstead.sessions.imap.state import Session
 from mailstead.sessions.imap.sync import Senseless, View, to_spans
 from mailstead.storage.plan import StoredBody
@@ -56,7 +58,7 @@ _NO_COLUMNS: Mapping[str, int] = {}
 
 async def search(session: Session, command: commands.Search) -> None:
     """The numbers of all messages that the program finds."""
-    await tell_found(session, command, await find(session, command.program), b"SEARCH")
+    await tell_found(session, command, await find(session, command.tag, command.program), b"SEARCH")
 
 
 async def tell_found(
@@ -143,7 +145,7 @@ def _is_seqnums(key: Key) -> bool:
     return isinstance(key, Numbers) and not key.uid and not key.numset.saved
 
 
-async def find(session: Session, wanted: Key) -> list[int]:
+async def find(session: Session, tag: Tag, wanted: Key) -> list[int]:
     """The indices of the messages that the program finds, in order."""
     view = session.selected
     uids = view.contents.uids
@@ -160,7 +162,7 @@ async def find(session: Session, wanted: Key) -> list[int]:
     if rest is not None and found:
         found, rest = await _find_in_columns(session, view, rest, found)
     if rest is not None and found:
-        found = await _find_in_store(session, view, rest, found)
+        found = await _find_in_store(session, tag, rest, found)
     return found
 
 
@@ -351,8 +353,9 @@ class _Scan:
         return matches(self.others, message)
 
 
-async def _find_in_store(session: Session, view: View, program: And, among: list[int]) -> list[int]:
-    scan = _Scan(view, program)
+async def _find_in_store(session: Session, tag: Tag, program: And, among: list[int]) -> list[int]:
+    view = session.selected
+    scan, progress = _Scan(view, program), Progress(session, tag, len(among))
     found: list[int] = []
     ranges = view.ranges(to_spans(among))
     while ranges:
@@ -360,6 +363,9 @@ async def _find_in_store(session: Session, view: View, program: And, among: list
             view.contents.mailbox, ranges, scan.columns, scan.find, scan.limit, scan.octets
         )
         found += some
+        if ranges:
+            next_one = bisect_left(view.contents.uids, ranges[0][0])
+            await progress.tell(bisect_left(among, next_one))
     return found
 
 

@@ -39,7 +39,7 @@ _SHOWN = {SortKey.DISPLAYFROM: "From", SortKey.DISPLAYTO: "To"}
 async def sort(session: Session, command: commands.Sort) -> None:
     """RFC 5256 section 3: the numbers of the messages, in the order asked for."""
     view = session.selected
-    found = await find(session, command.program)
+    found = await find(session, command.tag, command.program)
     ranks = [await _ranks(session, view, by, found) for by in command.criteria]
     work = partial(_in_order, found, command.criteria, ranks)
     big = len(found) > AT_ONCE
@@ -123,7 +123,7 @@ async def thread_(session: Session, command: commands.Thread) -> None:
     """RFC 5256 section 3: the trees, each message by its number."""
     view, answers = session.selected, session.site.mailboxes.answers
     contents = view.contents
-    found = await find(session, command.program)
+    found = await find(session, command.tag, command.program)
     question = f"{command.threading} {'UID' * command.uid}"
     whole = len(found) == len(contents.uids)
     answer = answers.find(contents, question) if whole else None
