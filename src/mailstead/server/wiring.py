@@ -105,32 +105,11 @@ def build(
     sourced, voice = SourcingStore(store, Sources(store, world)), counting(tell, meter)
     told = TellingStore(sourced, voice)
     traffic = TellingStore(sourced, voice)  # what it writes changes nothing that is remembered
-    watch = Watch(world.bus)
-    counters = counters or SharedCounters()
-    doorkeeper = Doorkeeper(counters, at_the_door(config), world.clock, told.note, meter)
-    budget = Budget()
-    accounts = Accounts(told, world, doorkeeper, Tokens(told, _fetching(config, world)))
-    site = Site(
-        hostname=config.hostname,
-        size_limit=config.limits.message_size,
-        spool=config.folder,
-        store=told,
-        world=world,
-        watch=watch,
-        accounts=accounts,
-        signing=Signing(told, world.clock),
-        known=KnownRecipients(told, world.clock),
-        relays=Relays(told, CallAhead(told, world, sending(config), meter).ask),
-        return_paths=ReturnPaths(told, world.random),
-        doorkeeper=doorkeeper,
-        budget=budget,
-        lists=Lists(told, world.clock, meter),
-        scoring=Scoring(told, world.clock, world.offload),
-        filters=Filters(told, world, config.folder, budget, meter),
-        own_code=OwnCode(told, world),
-        catch=_catch(config),
-        meter=meter,
+    watch, budget = Watch(world.bus), Budget()
+    door = Doorkeeper(
+        counters or SharedCounters(), at_the_door(config), world.clock, told.note, meter
     )
+    site = _site(config, world, told, watch, door, budget, meter)
     mailboxes = Mailboxes(traffic, world, watch, config.folder, budget)
     drops = Maildrops(traffic, world, watch, mailboxes)
     return House(
@@ -139,8 +118,8 @@ def build(
         store=told,
         meter=meter,
         watch=watch,
-        doorkeeper=doorkeeper,
-        accounts=accounts,
+        doorkeeper=door,
+        accounts=site.accounts,
         mailboxes=mailboxes,
         outbound=Outbound(traffic, world, watch, sending(config), _verifying(config), meter),
         operators=Operators(told, world, watch, config.hostname, _catch(config)),
@@ -152,6 +131,39 @@ def build(
         pop3=_pop3_site(site, mailboxes, drops),
         office=office or OnlyNode(),
         packs=packs,
+    )
+
+
+def _site(
+    config: Config,
+    world: World,
+    told: TellingStore,
+    watch: Watch,
+    door: Doorkeeper,
+    budget: Budget,
+    meter: Meter,
+) -> Site:
+    """What a visit needs."""
+    return Site(
+        hostname=config.hostname,
+        size_limit=config.limits.message_size,
+        spool=config.folder,
+        store=told,
+        world=world,
+        watch=watch,
+        accounts=Accounts(told, world, door, Tokens(told, _fetching(config, world))),
+        signing=Signing(told, world.clock),
+        known=KnownRecipients(told, world.clock),
+        relays=Relays(told, CallAhead(told, world, sending(config), meter).ask),
+        return_paths=ReturnPaths(told, world.random),
+        doorkeeper=door,
+        budget=budget,
+        lists=Lists(told, world.clock, meter),
+        scoring=Scoring(told, world.clock, world.offload),
+        filters=Filters(told, world, config.folder, budget, meter),
+        own_code=OwnCode(told, world),
+        catch=_catch(config),
+        meter=meter,
     )
 
 
