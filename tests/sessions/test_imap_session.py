@@ -11,7 +11,7 @@ import pytest
 from mailstead.model.entries import Retrieved
 from mailstead.net.tls import TlsStream, opportunistic_context
 from mailstead.server.certificates import own_context
-from mailstead.sessions.imap.append import HEADER_LIMIT, HEADERS_LIMIT
+from mailstead.sessions.imap.append import HEADER_LIMIT, HEADERS_LIMIT, SPOOLED_LIMIT
 from mailstead.sessions.imap.state import Door
 from mailstead.storage import accounts, journal, mailboxes, messages
 from mailstead.storage.blobs import PART_SIZE
@@ -118,6 +118,19 @@ async def test_all_of_the_messages_or_none(world: SimulatedWorld) -> None:
     status = ['* STATUS "INBOX" (MESSAGES 0 UIDNEXT 1)', "b OK STATUS completed"]
     assert await client.command("b STATUS INBOX (MESSAGES UIDNEXT)") == status
     assert await client.command(append + third) == ["a OK [APPENDUID 1 1:2] APPEND completed"]
+
+
+async def test_the_files_of_one_command_are_limited(world: SimulatedWorld) -> None:
+    """When there is no memory left for bodies, each waits in a file of its own."""
+    house = await open_house(world)
+    house.mailboxes._budget.left = 0
+    client = await house.log_in("alice")
+    each = b" {9+}\r\nA: b\r\n\r\nx"
+    limit = "a NO [LIMIT] Too many big messages for one command"
+    client.send(b"a APPEND INBOX" + each * (SPOOLED_LIMIT + 1) + b"\r\n")
+    assert limit == await client.line()
+    client.send(b"b APPEND INBOX" + each * SPOOLED_LIMIT + b"\r\n")
+    assert await client.line() == f"b OK [APPENDUID 1 1:{SPOOLED_LIMIT}] APPEND completed"
 
 
 async def test_the_headers_of_one_command_are_limited(world: SimulatedWorld) -> None:

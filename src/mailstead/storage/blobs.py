@@ -180,6 +180,11 @@ class Gathering:
         if self._file is not None:
             _drop(self._file)
 
+    @property
+    def spooled(self) -> bool:
+        """It lies in a file."""
+        return self._file is not None
+
     def add(self, data: bytes) -> None:
         """The next piece. TemporaryFailure if it can be kept nowhere (disk full)."""
         self.size += len(data)

@@ -11,6 +11,7 @@ from mailstead.sessions.imap.copy import find_target
 from mailstead.sessions.imap.state import Arrival, Incoming, Session, log
 
 HEADER_LIMIT = 256 * 1024  # octets; of a longer header the rest counts as body
+SPOOLED_LIMIT = 10  # messages of one command in files: each keeps one open
 HEADERS_LIMIT = 1024 * 1024  # octets of all headers of one command: they stay in memory
 
 
@@ -51,6 +52,8 @@ def _check(incoming: Incoming) -> None:
         raise Refusal("octets that are NUL have to come in a transfer encoding", "UNKNOWN-CTE")
     if sum(len(arrival.header) for arrival in incoming.arrivals) > HEADERS_LIMIT:
         raise Refusal("the headers are too long for one command", "LIMIT")
+    if sum(arrival.body.spooled for arrival in incoming.arrivals) > SPOOLED_LIMIT:
+        raise Refusal("too many big messages for one command", "LIMIT")
 
 
 async def chunk(session: Session, event: AppendChunk) -> None:
