@@ -1,7 +1,8 @@
 """What is asked of the store for every message and hardly ever changes, remembered for a moment.
 
-Holds: what this process itself changes counts at once; what another one changes counts after
-REMEMBERED. Not here: whether that may be, which is for those who remember to say.
+Holds: what this process itself changes counts at once, but for a look-up that was under way; what
+another one changes counts after REMEMBERED. Not here: whether that may be, which is for those who
+remember to say.
 """
 
 from collections.abc import Hashable

@@ -126,6 +126,8 @@ def _find_stop(tx: Tx, mailbox: MailboxId, span: tuple[int, int], room: int, oct
 
 TEXT_OF = "text:"  # before the name of a field: its decoded values, one a line
 HEADERS_OCTETS = 4 * 1024 * 1024  # of a page of headers
+TEXT_LIMIT = 300  # characters of a text that is kept; for a longer one there is None
+ANCESTORS_LIMIT = 1000  # characters of the identifiers of those that a message answers
 
 
 def stored_for(names: Sequence[str]) -> tuple[list[str], int | None]:
@@ -138,9 +140,24 @@ def stored_for(names: Sequence[str]) -> tuple[list[str], int | None]:
 
 def columns_of(names: Sequence[str], page: Page) -> dict[str, list[Any]]:
     """The columns of a page that was read with `stored_for` them."""
-    return {name: _texts(name, page) if name.startswith(TEXT_OF) else page[name] for name in names}
+    return {name: _column(name, page) for name in names}
 
 
-def _texts(name: str, page: Page) -> list[str]:
-    field = name.removeprefix(TEXT_OF)
-    return ["\n".join(header_text(header, field)) for header in page["header"]]
+def _column(name: str, page: Page) -> list[Any]:
+    if name.startswith(TEXT_OF):
+        field = name.removeprefix(TEXT_OF)
+        texts = ["\n".join(header_text(header, field)) for header in page["header"]]
+        return [text if len(text) <= TEXT_LIMIT else None for text in texts]
+    return list(map(_shortened, page[name])) if name == "ancestors" else page[name]
+
+
+def _shortened(ancestors: str) -> str:
+    """Too many of them: the first, which began the thread, and the last that there is room for."""
+    if len(ancestors) <= ANCESTORS_LIMIT:
+        return ancestors
+    first, *others = ancestors.split(" ")
+    room, kept = ANCESTORS_LIMIT - len(first), []
+    while others and len(others[-1]) < room:
+        kept.append(others.pop())
+        room -= len(kept[-1]) + 1
+    return " ".join([first, *reversed(kept)])

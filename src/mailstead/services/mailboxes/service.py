@@ -235,7 +235,7 @@ class Mailboxes:
         """Columns of all messages, to sort or search by; None where one was expunged meanwhile.
 
         Beside those of the store there are `text:subject` and the like: what SEARCH looks at in
-        the fields of that name.
+        the fields of that name, None if that is too long to be kept.
         """
         return await self._columns.find(contents, names)
 

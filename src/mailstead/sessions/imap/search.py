@@ -160,27 +160,29 @@ async def find(session: Session, tag: Tag, wanted: Key) -> list[int]:
     else:
         found = _find_in_memory(view, memory)
     if rest is not None and found:
-        found, rest = await _find_in_columns(session, view, rest, found)
+        found, rest = await _find_in_columns(session, tag, rest, found)
     if rest is not None and found:
         found = await _find_in_store(session, tag, rest, found)
     return found
 
 
 async def _find_in_columns(
-    session: Session, view: View, program: And, found: list[int]
+    session: Session, tag: Tag, program: And, found: list[int]
 ) -> tuple[list[int], And | None]:
     """Those that pass the keys on well-known header fields, whose texts are kept in memory.
 
     Also the keys that are left. A few messages are not worth reading the whole mailbox for.
     """
-    mailboxes, contents = session.site.mailboxes, view.contents
+    mailboxes, contents = session.site.mailboxes, session.selected.contents
     left: list[Key] = []
     for key in program.keys:
         field, text = _of_kept_field(key)
         many = len(found) * MANY > len(contents.uids)
         if field and (many or mailboxes.has_column(contents, field)):
             texts = (await mailboxes.columns(contents, [field]))[field]
-            found = [i for i in found if texts[i] is not None and text in texts[i]]
+            unsure = [i for i in found if texts[i] is None]  # too long to be kept
+            sure = [i for i in found if texts[i] is not None and text in texts[i]]
+            found = sorted(sure + await _find_in_store(session, tag, And((key,)), unsure))
         else:
             left.append(key)
     return found, And(tuple(left)) if left else None
