@@ -50,7 +50,9 @@ def main() -> None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-key-")))
             key = folder / "bench.pem"
             stack.enter_context(filters.zone_server(harness, key, DNS_PORT))
-        ours = stack.enter_context(our_server(options.data, options.store, options.filters))
+        ours = stack.enter_context(
+            our_server(options.data, options.store, options.filters, options.unsigned)
+        )
         peer = stack.enter_context(peer_server(harness, options.peer))
         common = ["--runs", str(options.runs), "--only", options.only]
         common += ["--out", options.out] if options.out else []
@@ -78,6 +80,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", default=STEPS, help="steps of the harness, comma separated")
     parser.add_argument("--peer", default="default", choices=["default", "tuned", "fast", "none"])
     parser.add_argument("--store", default="sqlite", choices=["sqlite", "postgres"])
+    parser.add_argument("--unsigned", action="store_true", help="our mail leaves without DKIM")
     parser.add_argument("--filters", action="store_true", help="what they cost (bench/filters.py)")
     parser.add_argument("--out", help="JSON lines are appended here")
     parser.add_argument("--data", type=Path, help="where our data lies while measuring")
@@ -85,11 +88,13 @@ def parse_arguments() -> argparse.Namespace:
 
 
 @contextmanager
-def our_server(data: Path | None, store: str, strangers: bool) -> Iterator[list[int]]:
+def our_server(
+    data: Path | None, store: str, strangers: bool, unsigned: bool
+) -> Iterator[list[int]]:
     """Mailstead with the accounts of the harness; its process id, and its database server's."""
     with ExitStack() as stack:
         url, pids = stack.enter_context(database_server(data)) if store == "postgres" else ("", [])
-        yield [stack.enter_context(our_process(data, url, strangers)), *pids]
+        yield [stack.enter_context(our_process(data, url, strangers, unsigned)), *pids]
 
 
 @contextmanager
@@ -115,13 +120,15 @@ def database_server(data: Path | None) -> Iterator[tuple[str, list[int]]]:
 
 
 @contextmanager
-def our_process(data: Path | None, database: str, strangers: bool) -> Iterator[int]:
+def our_process(
+    data: Path | None, database: str, strangers: bool, unsigned: bool = False
+) -> Iterator[int]:
     """Mailstead, on a database of its own unless one is given; its process id."""
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=data or ROOT.parent))
     try:
         config = our_config(folder, database, strangers)
         (folder / "mailstead.toml").write_text(format_toml(config))
-        asyncio.run(populate(config))
+        asyncio.run(populate(config, not unsigned))
         program = [sys.executable, "-m", "mailstead", "--config", str(folder / "mailstead.toml")]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([*program, "serve"], stderr=log)
@@ -174,7 +181,7 @@ def our_config(folder: Path, database: str, strangers: bool) -> Config:
     )
 
 
-async def populate(config: Config) -> None:
+async def populate(config: Config, signed: bool) -> None:
     """The domain and the accounts that the harness uses."""
     stored = store_password("secret", b"salt of everyone")
 
@@ -192,7 +199,8 @@ async def populate(config: Config) -> None:
 
     async with open_house(config, lambda trace, entries: None) as house:
         await house.store.write(work)
-        await ensure_key(house.store, house.world.offload, Domain("bench.test"))  # RSA-2048
+        if signed:
+            await ensure_key(house.store, house.world.offload, Domain("bench.test"))  # RSA-2048
 
 
 @contextmanager
