@@ -13,12 +13,13 @@ import pytest
 
 from mailstead.message import header as fields
 from mailstead.model.address import Domain
-from mailstead.model.entries import Filtered, Queued
+from mailstead.model.entries import Filtered, Queued, Scored
 from mailstead.model.reply import Reply
 from mailstead.model.world import Stream
 from mailstead.services import signing
 from mailstead.services.filters.asking import UNANSWERED
 from mailstead.services.inbound.own_code import HANGS_LIMIT, RUN_LIMIT, OwnCode
+from mailstead.spam.score import add_up
 from mailstead.storage import filter_engines, switches
 from mailstead.storage.filter_engines import Engine
 from mailstead.storage.queue import Filter
@@ -235,8 +236,25 @@ def judge(evidence, verdict, recipient):
         return None
     if evidence.client.helo == "client.example" and recipient.startswith("carol@"):
         return Verdict(Action.JUNK, "Carol wants no mail from there")
+    rules = [part.rule for part in evidence.score.parts]
+    if recipient.startswith("dora@") and "nameless" in rules:
+        return Verdict(Action.JUNK, f"{evidence.score.total} points are enough for Dora")
     return verdict
 """
+
+
+async def test_own_code_sees_the_score(world: SimulatedWorld, tmp_path: Path) -> None:
+    path = tmp_path / "filter.py"
+    path.write_text(CODE_FILE)
+    house = await world.house("example.org", ["alice", "dora"])
+    switch = Switch(EVERYBODY, "", str(path))
+    await house.house.store.write(lambda tx: switches.put(tx, CODE, switch))
+    assert (await receive(house, "Hi!\r\n", ALICE, "dora@example.org")).ok
+    told = {one.recipients: one for _, one in house.told if isinstance(one, Scored)}
+    dora = told["dora@example.org",]
+    assert dora.reason == f"{dora.total:g} points are enough for Dora"
+    assert len(await house.mailbox("dora@example.org", "Junk")) == 1
+    assert len(await house.mailbox(ALICE)) == 1
 
 
 async def test_own_code_changes_the_verdict(world: SimulatedWorld, tmp_path: Path) -> None:
@@ -298,7 +316,7 @@ async def test_code_that_hangs_is_left_out(world: SimulatedWorld, tmp_path: Path
     code = OwnCode(store, msgspec.structs.replace(house.house.world, offload=hanging))
     began = world.clock.now()
     for _ in range(5):
-        assert await code.review(evidence(), ALL_RIGHT, ALICE) == ALL_RIGHT
+        assert await code.review(evidence(), ALL_RIGHT, ALICE, add_up(())) == ALL_RIGHT
     assert hanging.tried == HANGS_LIMIT
     assert world.clock.now() - began == HANGS_LIMIT * RUN_LIMIT
 

@@ -30,6 +30,10 @@ async def test_what_may_be_a_forgery_waits_for_a_day(world: SimulatedWorld) -> N
     await world.sleep(hours=2)
     assert (await receive(house)).ok
     assert len(await house.mailbox(ALICE, "Junk")) == 1
+    memory = house.house.site.scoring.memory
+    await memory.write()
+    remembered = await house.house.store.read(lambda tx: tx.rows("SELECT * FROM sender_memory"))
+    assert remembered == []  # whose fault is it?
     assert await receive(house, to="carol@example.org") == UNSURE  # each has a day
     world.zone.heal("_dmarc.example.net")
     assert (await receive(house, to="carol@example.org")).ok

@@ -75,7 +75,8 @@ async def _judge(
     (scored,) = await site.scoring.score(message, evidence, [found], now)
     wishes = await store.read(lambda tx: wishes_of(tx, found))
     verdict = outcome_of(judge(evidence, wishes), evidence, found, scored, TraceId("none"))
-    verdict = await site.own_code.review(evidence, verdict, str(found.address))
+    recipient, score = str(found.address), scored.score
+    verdict = await site.own_code.review(evidence, verdict, recipient, score)
     outcome = Outcome(found, verdict, scored)
     return [entry_of(evidence, verdict, now), *entries_of([outcome], now)]
 

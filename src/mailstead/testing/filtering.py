@@ -17,8 +17,10 @@ from mailstead.services.inbound.facts import Fact
 from mailstead.services.inbound.lists import Hit
 from mailstead.services.inbound.own_code import Judge, checked, load
 from mailstead.services.inbound.policy import ALL_RIGHT, Verdict
+from mailstead.spam.rules import Part
+from mailstead.spam.score import add_up
 
-__all__ = ["ALL_RIGHT", "evidence", "load_code"]
+__all__ = ["ALL_RIGHT", "Part", "evidence", "load_code"]
 
 
 def load_code(path: Path | str) -> Judge:
@@ -40,8 +42,12 @@ def evidence(
     policy: str = "none",
     listed: str = "",
     facts: tuple[Fact, ...] = (),
+    rules: tuple[Part, ...] = (),
 ) -> Evidence:
-    """Evidence of a message from `sender`, whose client has the address; results as in RFC 8601."""
+    """Evidence of a message from `sender`, whose client has the address; results as in RFC 8601.
+
+    The score is the sum of `rules`.
+    """
     domain = sender.rpartition("@")[2]
     hits = (Hit(listed, address, ("listed",), 4.0, of_client=True),) if listed else ()
     return Evidence(
@@ -50,4 +56,5 @@ def evidence(
         dmarc=DmarcVerdict(Dmarc(dmarc), domain, policy=Policy(policy)),
         hits=hits,
         facts=(*facts, *(hit.fact for hit in hits)),
+        score=add_up(rules),
     )

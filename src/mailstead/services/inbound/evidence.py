@@ -37,6 +37,7 @@ from mailstead.services.inbound.facts import Fact
 from mailstead.services.inbound.lists import Hit, Lists
 from mailstead.services.inbound.manners import Manners, facts_of, facts_of_name
 from mailstead.services.outbound.asking import answer
+from mailstead.spam.score import Score
 
 GATHER_LIMIT = timedelta(seconds=20)
 AUTHORS_LIMIT = 10  # addresses of From that are asked about
@@ -84,6 +85,7 @@ class Evidence(msgspec.Struct, frozen=True):
     hosted: bool = False  # From names a domain that is hosted here
     passed_on: bool = False  # it says that it came through a list or a forwarder
     facts: tuple[Fact, ...] = ()  # of the connection and the lists: all that adds up
+    score: Score | None = None  # for one recipient; only the operators' own code is told
 
     @property
     def listed(self) -> str:

@@ -23,6 +23,7 @@ from mailstead.model.errors import Refusal
 from mailstead.model.world import World
 from mailstead.services.inbound.evidence import Evidence
 from mailstead.services.inbound.policy import Action, Verdict
+from mailstead.spam.score import Score
 from mailstead.storage import switches
 from mailstead.storage.store import Store
 
@@ -52,15 +53,18 @@ class OwnCode:
         self._loaded: Loaded | None = None
         self._hangs = 0
 
-    async def review(self, evidence: Evidence, verdict: Verdict, recipient: str) -> Verdict:
+    async def review(
+        self, evidence: Evidence, verdict: Verdict, recipient: str, score: Score
+    ) -> Verdict:
         """The verdict as the operator wants it."""
         path = await self._find()
         judge = self._load(path) if path else None
         if judge is None:
             return verdict
+        seen = msgspec.structs.replace(evidence, score=score)
         try:
             async with asyncio.timeout(RUN_LIMIT.total_seconds()):
-                found = await self._world.offload.run(lambda: judge(evidence, verdict, recipient))
+                found = await self._world.offload.run(lambda: judge(seen, verdict, recipient))
         except TimeoutError:
             self._hangs += 1
             log.error("own-code-failed path=%s reason='it took too long'", path)

@@ -161,7 +161,7 @@ class Screening:
         greylisted = refusal is None and all(one.greylisted for one in wishes)
         if greylisted and await self._is_put_off(evidence, message, found):
             refusal = waiting.COME_AGAIN
-        if refusal is None or refusal.permanent:
+        if (refusal is None or refusal.permanent) and not is_untold(evidence):
             noted = [(one.found, one.is_junk) for one in outcomes]
             await scoring.note(message, evidence, noted, now)
         taken = [one.found for one in outcomes] if refusal else await self._file(outcomes)
@@ -198,7 +198,8 @@ class Screening:
         verdict = graver(outcome.verdict, advised(scanned.gravest))
         if any(recipient in one.refused for one in scanned.opinions):
             verdict = graver(verdict, Verdict(Action.REFUSE, "a filter refuses it", REFUSED_FOR))
-        verdict = await self._site.own_code.review(evidence, verdict, recipient)
+        score = outcome.scored.score
+        verdict = await self._site.own_code.review(evidence, verdict, recipient, score)
         refused = verdict.action in (Action.REFUSE, Action.DEFER)
         if refused and is_exempt(outcome.found) and not scanned.malware:
             verdict = Verdict(Action.JUNK, verdict.reason)
@@ -211,6 +212,11 @@ class Screening:
         if not await waiting.has_waited(self._site.store, evidence, outcome.found):
             return outcome
         return Outcome(outcome.found, without_the_dns(evidence), outcome.scored)
+
+
+def is_untold(evidence: Evidence) -> bool:
+    """Whether the DNS kept silent about the author: what comes of that is no fault of a sender."""
+    return evidence.dmarc is not None and evidence.dmarc.result is Dmarc.TEMPERROR
 
 
 def with_opinions(evidence: Evidence, scanned: Scanned) -> Evidence:
