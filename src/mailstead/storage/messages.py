@@ -382,6 +382,13 @@ def expunge(tx: Tx, mailbox: MailboxId, ranges: Ranges) -> list[Uid]:
     return _remove(tx, _account_of(tx, mailbox), mailbox, rows)
 
 
+def remove(tx: Tx, mailbox: MailboxId, uid: Uid) -> bool:
+    """Delete the message, whatever its flags; False if it is not there."""
+    account = _account_of(tx, mailbox)
+    rows = _placements(tx, mailbox, [(uid, uid)]) if account else []
+    return bool(_remove(tx, account, mailbox, rows))
+
+
 def clear(tx: Tx, account: AccountId, mailbox: MailboxId, limit: int) -> int:
     """Delete up to `limit` messages of a mailbox that may be gone itself; how many it were."""
     rows = tx.rows(

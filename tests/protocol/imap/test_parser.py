@@ -4,11 +4,12 @@ import pytest
 
 from mailstead.model.flags import DELETED, FLAGGED, SEEN
 from mailstead.protocol.imap import commands as c
+from mailstead.protocol.imap.appending import parse_append
 from mailstead.protocol.imap.commands import Return, Selection, StatusItem, StoreMode
 from mailstead.protocol.imap.fetch import Attribute
 from mailstead.protocol.imap.lexer import BadSyntax
 from mailstead.protocol.imap.numset import NumSet
-from mailstead.protocol.imap.parser import find_tag, parse_append, parse_command
+from mailstead.protocol.imap.parser import find_tag, parse_command
 
 UNSEEN_MESSAGES = (StatusItem.UNSEEN, StatusItem.MESSAGES)
 

@@ -20,6 +20,7 @@ from mailstead.protocol.imap.events import (
     RefusedCommand,
     SaslResponse,
 )
+from mailstead.protocol.imap.numset import STAR, NumSet
 from mailstead.protocol.imap.server import (
     COMMAND_LIMIT,
     LINE_LIMIT,
@@ -62,7 +63,11 @@ def react(server: ImapServer, event: Event) -> None:
             server.begin_idle()
         case c.Login():
             server.authenticated()
-        case c.Append(mailbox="refused") | AppendNext(_, c.NewMessage(size=0)):
+        case (
+            c.Append(mailbox="refused")
+            | c.Replace(mailbox="refused")
+            | AppendNext(_, c.NewMessage(size=0))
+        ):
             server.refuse_append()
 
 
@@ -368,6 +373,66 @@ def test_several_messages(octets: bytes, expected: list[Event]) -> None:
     assert [*FIRST, *expected] == events_of(b"a APPEND saved (\\Seen) {3}\r\nabc" + octets)
 
 
+def replaced(number: int, mailbox: str, size: int, uid: bool = False) -> c.Replace:
+    message = c.NewMessage(0, "", None, size)
+    return c.Replace(b"a", NumSet(((number, number),)), mailbox, message, uid)
+
+
+NO_REPLACEMENT = "REPLACE needs the number of a message and another message as a literal"
+
+
+@pytest.mark.rfc("8508 section 5")
+@pytest.mark.parametrize(
+    ("octets", "expected"),
+    [
+        (
+            b"a REPLACE 4 Drafts {3}\r\nabc\r\nb NOOP\r\n",
+            [
+                replaced(4, "Drafts", 3),
+                Continue(),
+                AppendChunk(b"abc"),
+                AppendEnd(b"a"),
+                c.Noop(b"b"),
+            ],
+        ),
+        (
+            b"a uid replace * {6+}\r\nDrafts {3+}\r\nabc\r\n",
+            [replaced(STAR, "Drafts", 3, uid=True), AppendChunk(b"abc"), AppendEnd(b"a")],
+        ),
+        (
+            b"a REPLACE 4 refused {9+}\r\nx NOOP\r\n\n\r\nb NOOP\r\n",
+            [replaced(4, "refused", 9), c.Noop(b"b")],
+        ),
+        (
+            b"a REPLACE 1 D {1+}\r\na {8+}\r\nx NOOP\r\n\r\nb NOOP\r\n",
+            [
+                replaced(1, "D", 1),
+                AppendChunk(b"a"),
+                BadCommand(b"a", "REPLACE has only one message"),
+                c.Noop(b"b"),
+            ],
+        ),
+        (b"a REPLACE 4 Drafts\r\n", [BadCommand(b"a", NO_REPLACEMENT)]),
+        (b"a REPLACE 1:2 D {1+}\r\nx\r\n", [BadCommand(b"a", NO_REPLACEMENT)]),
+        (b"a REPLACE 0 D {1+}\r\nx\r\n", [BadCommand(b"a", NO_REPLACEMENT)]),
+        (b"a UID REPLACE $ D {1+}\r\nx\r\n", [BadCommand(b"a", NO_REPLACEMENT)]),
+        (
+            b"a REPLACE 9999999999 D {1}\r\nb NOOP\r\n",
+            [
+                BadCommand(b"a", "Not a sequence set: a number of more than 32 bits"),
+                c.Noop(b"b"),
+            ],
+        ),
+        (
+            b"a REPLACE 1 D {1001}\r\nb NOOP\r\n",
+            [RefusedCommand(b"a", "TOOBIG", "Message too long"), c.Noop(b"b")],
+        ),
+    ],
+)
+def test_replace(octets: bytes, expected: list[Event]) -> None:
+    assert expected == events_of(octets)
+
+
 def test_so_many_messages_and_no_more() -> None:
     command = b"a APPEND saved {1+}\r\nx" + b" {1+}\r\nx" * (MESSAGES_LIMIT - 1)
     assert events_of(command + b"\r\n")[-1] == AppendEnd(b"a")
@@ -496,6 +561,7 @@ PIECES = st.sampled_from(
         b"a APPEND saved {2}\r\nab (\\Seen) {1+}\r\nc {0+}\r\n {2+}\r\nde\r\n",
         b"a APPEND refused {4+}\r\nabcd\r\n",
         b"a APPEND refused {4}\r\n",
+        b"a UID REPLACE 7 {3+}\r\nbox {4+}\r\nabcd\r\n",
         b"a AUTHENTICATE X\r\naGk=\r\nZW5k\r\n",
         b"a AUTHENTICATE X =\r\n*\r\n",
         b"a AUTHENTICATE X\r\n!\r\n",

@@ -17,6 +17,9 @@ from mailstead.protocol.imap.commands import (
 )
 from mailstead.protocol.imap.lexer import BadSyntax, Lexer
 
+TAG_LIMIT = 255  # octets
+TAG = rb'([^\x00-\x20\x7f-\xff(){%%*"\\+]{1,%d})' % TAG_LIMIT  # a group of a pattern
+
 _NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 Word = TypeVar("Word", Return, Selection, StatusItem, Result, SortKey, Threading)

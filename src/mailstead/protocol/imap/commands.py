@@ -251,6 +251,16 @@ class Append(msgspec.Struct, frozen=True):
     message: NewMessage
 
 
+class Replace(msgspec.Struct, frozen=True):
+    """RFC 8508 section 3.2: the message follows as that of an APPEND does; there is only one."""
+
+    tag: Tag
+    numset: NumSet  # of one number
+    mailbox: str
+    message: NewMessage
+    uid: bool
+
+
 class Idle(msgspec.Struct, frozen=True):
     """RFC 2177 section 3."""
 
@@ -440,6 +450,7 @@ Command = (
     | Lsub
     | Status
     | Append
+    | Replace
     | Idle
     | Check
     | Close

@@ -1,5 +1,5 @@
 """Commands on messages of the selected mailbox: SEARCH, SORT, THREAD, FETCH, STORE, COPY, MOVE,
-EXPUNGE, each with or without the prefix UID (RFC 3501 section 6.4).
+REPLACE, EXPUNGE, each with or without the prefix UID (RFC 3501 section 6.4).
 """
 
 from collections.abc import Callable
@@ -175,6 +175,10 @@ def _move(tag: Tag, lexer: Lexer, uid: bool) -> Command:
     return commands.Move(tag, numset, mailbox_name(lexer), uid)
 
 
+def _replace(tag: Tag, lexer: Lexer, uid: bool) -> Command:
+    raise BadSyntax("REPLACE needs the number of a message and another message as a literal")
+
+
 ON_MESSAGES: dict[bytes, Callable[[Tag, Lexer, bool], Command]] = {
     b"FETCH": _fetch,
     b"STORE": _store,
@@ -183,5 +187,6 @@ ON_MESSAGES: dict[bytes, Callable[[Tag, Lexer, bool], Command]] = {
     b"THREAD": _thread,
     b"COPY": _copy,
     b"MOVE": _move,
+    b"REPLACE": _replace,
     b"EXPUNGE": _expunge,
 }

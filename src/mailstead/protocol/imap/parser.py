@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from mailstead.model.mailbox import normalise_name
 from mailstead.protocol.imap import commands
 from mailstead.protocol.imap.arguments import (
+    TAG,
     decode_name,
-    flags,
     list_of,
     mailbox_name,
     modifiers,
@@ -31,15 +31,12 @@ from mailstead.protocol.imap.commands import (
 from mailstead.protocol.imap.lexer import BadSyntax, Lexer
 from mailstead.protocol.imap.on_messages import ON_MESSAGES
 
-TAG_LIMIT = 255  # octets
 ID_LIMIT = 30  # pairs, and octets of a name (RFC 2971 section 3.3)
 ID_VALUE_LIMIT = 1024  # octets
 PATTERNS_LIMIT = 100  # patterns of one LIST
 
-_TAG = rb'([^\x00-\x20\x7f-\xff(){%%*"\\+]{1,%d})' % TAG_LIMIT
-_HEAD = re.compile(_TAG + rb" ([A-Za-z]+)")
-_TAG_ALONE = re.compile(_TAG + rb"(?: |\Z)")
-_APPEND_MESSAGE = re.compile(_TAG + rb" APPEND (?=.)", re.IGNORECASE | re.DOTALL)
+_HEAD = re.compile(TAG + rb" ([A-Za-z]+)")
+_TAG_ALONE = re.compile(TAG + rb"(?: |\Z)")
 
 _IMPLIED = {
     Selection.SUBSCRIBED: Return.SUBSCRIBED,  # RFC 5258 section 3.1
@@ -63,41 +60,6 @@ def find_tag(text: bytes) -> Tag:
     """The tag that the text begins with, empty if there is none to be seen."""
     match = _TAG_ALONE.match(text)
     return match[1] if match else b""
-
-
-def announces_message(text: bytes | bytearray) -> bool:
-    """Whether a literal that follows this text is the message of an APPEND, not its mailbox."""
-    return _APPEND_MESSAGE.match(text) is not None
-
-
-def parse_append(text: bytes, literals: Sequence[bytes], size: int) -> commands.Append:
-    """APPEND up to its message literal of that size (RFC 3501 section 6.3.11)."""
-    head = _APPEND_MESSAGE.match(text)
-    if head is None:
-        raise BadSyntax("Expected APPEND")
-    lexer = Lexer(text, literals, head.end())
-    mailbox = mailbox_name(lexer)
-    return commands.Append(head[1], mailbox, _new_message(lexer, size))
-
-
-def parse_next_message(text: bytes, size: int) -> commands.NewMessage:
-    """What stands between two messages of an APPEND (RFC 3502)."""
-    return _new_message(Lexer(text), size)
-
-
-def _new_message(lexer: Lexer, size: int) -> commands.NewMessage:
-    lexer.space()
-    system, keywords = 0, ""
-    if lexer.at(b"("):
-        system, keywords = flags(lexer.flag_list())
-        lexer.space()
-    moment = None
-    if lexer.at(b'"'):
-        moment = lexer.moment()
-        lexer.space()
-    binary = lexer.accept(b"~")
-    lexer.end()
-    return commands.NewMessage(system, keywords, moment, size, binary)
 
 
 def parse_base64(text: bytes) -> bytes:

@@ -15,6 +15,8 @@ from typing import assert_never
 import msgspec
 
 from mailstead.protocol.imap import commands
+from mailstead.protocol.imap.appending import announces_message, parse_append, parse_next_message
+from mailstead.protocol.imap.arguments import TAG_LIMIT
 from mailstead.protocol.imap.commands import Tag
 from mailstead.protocol.imap.events import (
     AppendChunk,
@@ -28,15 +30,7 @@ from mailstead.protocol.imap.events import (
     SaslResponse,
 )
 from mailstead.protocol.imap.lexer import LITERAL_MARK, BadSyntax, Unacceptable
-from mailstead.protocol.imap.parser import (
-    TAG_LIMIT,
-    announces_message,
-    find_tag,
-    parse_append,
-    parse_base64,
-    parse_command,
-    parse_next_message,
-)
+from mailstead.protocol.imap.parser import find_tag, parse_base64, parse_command
 
 LINE_LIMIT = 64 * 1024  # octets up to a line end, without literals
 COMMAND_LIMIT = 128 * 1024  # octets of a command, with the literals that are not messages
@@ -106,6 +100,7 @@ class ImapServer:
         self._expected = 0  # octets of a literal still to come
         self._messages = self._messages_size = 0  # of the APPEND under way
         self._synchronising = False  # whether the client waits before the message
+        self._only_one = False  # message may come: it is a REPLACE
         self._tag: Tag = b""  # of the command that put us into this mode
         self._mode = _Mode.COMMAND
         self._draft = _Draft()
@@ -153,7 +148,7 @@ class ImapServer:
         self._mode = _Mode.IDLE
 
     def refuse_append(self) -> None:
-        """Right after Append or AppendNext: the session has said NO; no more of it will be told.
+        """Right after Append, Replace or AppendNext: the session has said NO; no more will be told.
 
         A client that waits for a continuation does not send the message; else it is discarded.
         Without effect any later: then let the events pass and say NO at AppendEnd.
@@ -261,6 +256,9 @@ class ImapServer:
         self, line: bytes, literal: re.Match[bytes] | None
     ) -> commands.NewMessage | None:
         """Another message of the same APPEND (RFC 3502), if that is what the line says."""
+        if self._only_one:  # RFC 8508 section 4.7
+            self._draft.refuse(BadCommand(self._tag, "REPLACE has only one message"))
+            return None
         if literal is None:
             self._draft.refuse(BadCommand(self._tag, "Expected another message or the end"))
             return None
@@ -334,7 +332,7 @@ class ImapServer:
         if size > self._literal_limit or self._draft.octets + size > self._command_limit:
             self._refuse("Literal too long", "TOOBIG")
 
-    def _parse_append(self, size: int) -> commands.Append | None:
+    def _parse_append(self, size: int) -> commands.Append | commands.Replace | None:
         draft = self._draft
         text = bytes(draft.text)
         try:
@@ -358,9 +356,12 @@ class ImapServer:
             self._draft.refuse(RefusedCommand(tag, "LIMIT", text))
         return not self._draft.refused
 
-    def _begin_message(self, event: commands.Append | AppendNext, synchronising: bool) -> None:
+    def _begin_message(
+        self, event: commands.Append | commands.Replace | AppendNext, synchronising: bool
+    ) -> None:
         self._draft = _Draft()
         self._tag = event.tag
+        self._only_one = isinstance(event, commands.Replace)
         self._mode = _Mode.APPEND
         self._synchronising = synchronising
         self._emit(event, stop=True)

@@ -432,6 +432,26 @@ class Mailboxes:
         self._watch.wake([mailbox])
         return [each for one in applied for each in one.appended]
 
+    async def replace(
+        self, login: Login, source: MailboxId, uid: Uid, target: MailboxId, new: NewMessage
+    ) -> Appended:
+        """File a message of the owner's and delete the one it replaces, in one transaction.
+
+        Of the quota only the difference counts (RFC 8508 section 3.4).
+        """
+        plan = await self._plan(login, target, new)
+
+        def work(tx: Tx) -> Appended:
+            if new.keywords:
+                _check_keywords(tx, target, new.keywords)
+            if not messages.remove(tx, source, uid):
+                raise Refusal("the message to be replaced is gone", "EXPUNGEISSUED")
+            return apply_together(tx, [plan])[0].appended[0]
+
+        appended = await self._store.write(work)
+        self._watch.wake({source, target})
+        return appended
+
     async def _plan(self, login: Login, mailbox: MailboxId, new: NewMessage) -> Plan:
         if new.body.size > PART_SIZE:
             rendered = await self._world.offload.run(lambda: render(new.header, new.body))

@@ -1,14 +1,20 @@
-"""APPEND: messages of the client's, piece by piece (RFC 3501 section 6.3.11, RFC 3502, RFC 4315).
+"""APPEND and REPLACE: messages of the client's, piece by piece.
 
-Holds: of the messages of one command all are filed, in one transaction, or none.
+RFC 3501 section 6.3.11, RFC 3502, RFC 4315, RFC 8508. Holds: of the messages of one command all are
+filed, in one transaction, or none; what is replaced goes in the same one.
 """
 
+from collections.abc import Sequence
+
 from mailstead.model.errors import Refusal, TemporaryFailure
+from mailstead.model.numbers import Uid
 from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.events import AppendChunk, AppendEnd, AppendNext
 from mailstead.services.mailboxes.service import NewMessage
-from mailstead.sessions.imap.copy import find_target
-from mailstead.sessions.imap.state import Arrival, Incoming, Session, log
+from mailstead.sessions.imap.copy import end_expunge, find_target
+from mailstead.sessions.imap.state import READ_ONLY, Arrival, Incoming, Session, log
+from mailstead.sessions.imap.sync import Senseless
+from mailstead.storage.plan import Appended
 
 HEADER_LIMIT = 256 * 1024  # octets; of a longer header the rest counts as body
 SPOOLED_LIMIT = 10  # messages of one command in files: each keeps one open
@@ -23,6 +29,27 @@ async def append(session: Session, command: commands.Append) -> None:
     except (Refusal, TemporaryFailure):
         session.engine.refuse_append()
         raise
+
+
+async def replace(session: Session, command: commands.Replace) -> None:
+    """RFC 8508 section 3.4, before the message: is there what it is to replace, may it come?"""
+    try:
+        replaced = _find_replaced(session, command)
+        mailbox = await find_target(session, command.mailbox)
+        _take_up(session, Incoming(mailbox, [], replaced), command.message)
+    except (Refusal, TemporaryFailure, Senseless):
+        session.engine.refuse_append()
+        raise
+
+
+def _find_replaced(session: Session, command: commands.Replace) -> Uid:
+    view = session.selected
+    if view.read_only:
+        raise Refusal(READ_ONLY, "READ-ONLY")
+    spans = view.select(command.numset, command.uid)
+    if not spans:
+        raise Refusal("there is no message with that UID", "NONEXISTENT")
+    return Uid(view.contents.uids[spans[0][0]])
 
 
 async def next_message(session: Session, event: AppendNext) -> None:
@@ -96,14 +123,27 @@ async def end(session: Session, event: AppendEnd) -> None:
         return
     _check(incoming)
     try:
-        appended = await session.site.mailboxes.append_all(
-            session.owner, incoming.mailbox, list(map(_new_message, incoming.arrivals))
-        )
+        appended = await _file(session, incoming)
     except Refusal as refusal:
         code = "TRYCREATE" if refusal.code == "NONEXISTENT" else refusal.code
         raise Refusal(refusal.reason, code) from refusal
     code = responses.appenduid(appended[0].uidvalidity, [one.uid for one in appended])
-    await session.finish(event.tag, "APPEND completed", code)
+    if incoming.replaced is None:
+        await session.finish(event.tag, "APPEND completed", code)
+        return
+    # Before the EXPUNGE (RFC 8508 section 4.3).
+    session.write(responses.ok(responses.UNTAGGED, "The replacement is there", code))
+    await end_expunge(session, event.tag, uid=False, word="REPLACE")
+
+
+async def _file(session: Session, incoming: Incoming) -> Sequence[Appended]:
+    mailboxes, new = session.site.mailboxes, list(map(_new_message, incoming.arrivals))
+    if incoming.replaced is None:
+        return await mailboxes.append_all(session.owner, incoming.mailbox, new)
+    source = session.selected.contents.mailbox
+    return [
+        await mailboxes.replace(session.owner, source, incoming.replaced, incoming.mailbox, new[0])
+    ]
 
 
 def _new_message(arrival: Arrival) -> NewMessage:

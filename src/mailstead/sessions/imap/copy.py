@@ -48,7 +48,7 @@ async def expunge(session: Session, command: commands.Expunge) -> None:
     await session.sync()  # others may have marked messages
     if session.view is not None:
         await expunge_deleted(session)
-    await _end_expunge(session, command.tag, uid=False)
+    await end_expunge(session, command.tag, uid=False)
 
 
 async def uid_expunge(session: Session, command: commands.UidExpunge) -> None:
@@ -60,10 +60,10 @@ async def uid_expunge(session: Session, command: commands.UidExpunge) -> None:
     if session.view is not None:
         spans = session.view.select(command.numset, uid=True)
         await expunge_deleted(session, chain.from_iterable(range(*span) for span in spans))
-    await _end_expunge(session, command.tag, uid=True)
+    await end_expunge(session, command.tag, uid=True)
 
 
-async def _end_expunge(session: Session, tag: bytes, uid: bool) -> None:
+async def end_expunge(session: Session, tag: bytes, uid: bool, word: str = "EXPUNGE") -> None:
     """With the mod-sequence, for who resynchronises by it (RFC 7162 sections 3.2.7 and 3.2.9)."""
     before = session.view and session.view.contents.modseq
     if session.view is not None and session.view.dirty:
@@ -71,7 +71,7 @@ async def _end_expunge(session: Session, tag: bytes, uid: bool) -> None:
     view = session.view
     changed = session.qresync and view is not None and view.contents.modseq != before
     code = highest(view) if changed and view is not None else ""
-    await session.finish(tag, "EXPUNGE completed", code, uid=uid)
+    await session.finish(tag, f"{word} completed", code, uid=uid)
 
 
 async def find_target(session: Session, name: str) -> MailboxId:

@@ -32,6 +32,7 @@ _INSIDE = (
     "MULTIAPPEND",
     "BINARY",
     "MOVE",
+    "REPLACE",
     "SPECIAL-USE",
     "LIST-EXTENDED",
     "LIST-STATUS",

@@ -160,7 +160,7 @@ async def _handle(session: Session, event: events.Event) -> None:
 async def _answer(session: Session, command: commands.Command) -> None:
     handler = _find_handler(session, command)
     if handler is None:
-        if isinstance(command, commands.Append):
+        if isinstance(command, commands.Append | commands.Replace):
             session.engine.refuse_append()
         _complain(session, command.tag, _WHY_NOT[session.state])
         return
@@ -250,5 +250,6 @@ _SELECTED: dict[type, Handler] = {
     commands.Fetch: fetch.fetch,
     commands.Store: store.store,
     commands.Copy: copy.copy,
+    commands.Replace: append.replace,
     commands.Move: copy.move,
 }

@@ -14,7 +14,7 @@ from datetime import timedelta
 import msgspec
 
 from mailstead.model.errors import TemporaryFailure
-from mailstead.model.numbers import MailboxId
+from mailstead.model.numbers import MailboxId, Uid
 from mailstead.model.world import Stream, World
 from mailstead.protocol.imap import responses
 from mailstead.protocol.imap.commands import NewMessage
@@ -76,6 +76,7 @@ class Incoming(msgspec.Struct):
 
     mailbox: MailboxId
     arrivals: list[Arrival]
+    replaced: Uid | None = None  # of the selected mailbox: what goes when the message comes
     failure: str = ""
     refused: bool = False  # NUL, which BODY[] could not give back
 
