@@ -5,9 +5,10 @@ Used by `script/fuzz` (atheris, for as long as one likes) and by test_targets (a
 
 from collections.abc import Callable
 
+from mailstead.message.surrogate import surrogate
 from mailstead.protocol import sasl, sasl_mechanisms, sasl_scram
 from mailstead.protocol.pop3 import commands
-from mailstead.protocol.pop3.content import Lines, Stuffing, stuff, surrogate
+from mailstead.protocol.pop3.content import Lines, Stuffing, stuff
 from mailstead.protocol.pop3.server import COMMAND_LINE_LIMIT, SASL_LINE_LIMIT, Pop3Server
 
 LIMIT = max(COMMAND_LINE_LIMIT, SASL_LINE_LIMIT)

@@ -263,6 +263,9 @@ def test_what_is_no_append(arguments: bytes) -> None:
         b"a SELECT &AA0ACg-",  # CR LF
         b"a SELECT &ICg-",  # a line separator
         b"a SELECT \xff",
+        b'a SELECT "\xff"',
+        b'a LOGIN x "\xe4"',
+        b'a SEARCH CHARSET ISO-8859-1 SUBJECT "\xe4"',  # as a literal it may be Latin-1
         b"a SELECT \xed\xa0\x80",  # a surrogate in UTF-8
         b"a SELECT " + b"x" * 513,
         b"a CREATE /",
@@ -333,3 +336,38 @@ def test_what_is_no_command(text: bytes) -> None:
 )
 def test_find_tag(text: bytes, expected: bytes) -> None:
     assert expected == find_tag(text)
+
+
+@pytest.mark.rfc("6855 section 3")
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('a SELECT "Entwürfe"', c.Select(b"a", "Entwürfe")),
+        ("a SELECT Entwürfe", c.Select(b"a", "Entwürfe")),
+        ("a SELECT A&B", c.Select(b"a", "A&B")),
+        ("a SELECT Entw&APw-rfe", c.Select(b"a", "Entw&APw-rfe")),
+        ("a COPY 1 &", c.Copy(b"a", NumSet(((1, 1),)), "&", uid=False)),
+        ('a LIST "Ä&/" ("Ö%")', c.List(b"a", "Ä&/", ("Ö%",), extended=True)),
+        ('a LSUB "Ä&/" "&*"', c.Lsub(b"a", "Ä&/", "&*")),
+    ],
+)
+def test_names_where_utf8_is_enabled(text: str, expected: c.Command) -> None:
+    assert expected == parse_command(text.encode(), utf8=True)
+
+
+@pytest.mark.rfc("6855 section 3")
+@pytest.mark.parametrize(
+    "text", [b"a SELECT \xff", b'a SELECT "\xe4"', b"a SEARCH CHARSET UTF-8 ALL"]
+)
+def test_what_utf8_forbids(text: bytes) -> None:
+    with pytest.raises(BadSyntax):
+        parse_command(text, utf8=True)
+
+
+@pytest.mark.rfc("6855 section 4")
+@pytest.mark.parametrize(
+    "arguments", [b"UTF8 ", b"UTF8 (", b"UTF8 ~", b"UTF8 () (~", b"(~", b"UTF8(~"]
+)
+def test_no_utf8_literal(arguments: bytes) -> None:
+    with pytest.raises(BadSyntax):
+        parse_append(b"a APPEND x " + arguments, [], 3)

@@ -119,3 +119,26 @@ def test_internal_date() -> None:
     early = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
     assert responses.internal_date(early) == b'" 3-Feb-2001 04:05:06 +0000"'
     assert early == Lexer(responses.internal_date(early)).moment()
+
+
+@pytest.mark.rfc("6858 section 3")
+@pytest.mark.parametrize(
+    ("rendered", "expected"),
+    [
+        (b'("a" {3}\r\nb"c NIL)', b'("a" {3}\r\nb"c NIL)'),  # nothing to do
+        (b"({2}\r\n\xc3\xa4 {1}\r\n\xff)", b'("=?UTF-8?B?w6Q=?=" "=?unknown-8bit?B?/w==?=")'),
+        (
+            b'("{2}" {4}\r\n{1}\xff {3}\r\na\r\n)',
+            b'("{2}" "=?unknown-8bit?B?ezF9/w==?=" {3}\r\na\r\n)',
+        ),
+        (b"({8}\r\n{1}\r\n\xc3\xa4\xff)", b"({28}\r\n{1}\r\n=?unknown-8bit?B?w6T/?=)"),
+    ],
+)
+def test_in_ascii(rendered: bytes, expected: bytes) -> None:
+    assert expected == responses.in_ascii(rendered)
+
+
+def test_names_in_utf8() -> None:
+    assert responses.mailbox_name("Ä&B") == b'"&AMQ-&-B"'
+    assert responses.mailbox_name("Ä&B", utf8=True) == '"Ä&B"'.encode()
+    assert responses.mailbox_name('a"b', utf8=True) == b'"a\\"b"'

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailstead.message import header as fields
-from mailstead.protocol.pop3.content import Lines, Stuffing, stuff, surrogate
+from mailstead.protocol.pop3.content import Lines, Stuffing, stuff
 
 
 @pytest.mark.rfc("1939 section 3")
@@ -59,25 +58,3 @@ def test_top(count, expected):
         lines = Lines(count)
         pieces = [body[n : n + size] for n in range(0, len(body), size)]
         assert b"".join(lines.take(piece) for piece in pieces) == expected
-
-
-@pytest.mark.rfc("6856 section 2.1")
-@pytest.mark.parametrize(
-    ("subject", "text"),
-    [
-        ("Grüße aus Köln", "Grüße aus Köln"),
-        ("日本語" * 40, "日本語" * 40),
-    ],
-)
-def test_headers_in_ascii(subject, text):
-    header = f"Subject: {subject}\r\nTo: bob@example.org\r\n\r\n".encode()
-    sent = surrogate(header)
-    assert sent.isascii()
-    assert fields.decode(fields.get(sent, "Subject") or b"") == text
-    assert sent.endswith(b"\r\nTo: bob@example.org\r\n\r\n")
-    assert all(len(word) <= 75 for word in sent.split())
-
-
-def test_octets_of_no_charset():
-    assert surrogate(b"X: a\xff\r\n") == b"X: =?unknown-8bit?B?Yf8=?=\r\n"
-    assert surrogate(b"X: a\r\n") == b"X: a\r\n"

@@ -1,7 +1,8 @@
 """APPEND and REPLACE up to a message, and what stands between two messages.
 
 The message itself is a literal that is never part of the command's text: what is here is parsed
-when the literal is announced (RFC 3501 section 6.3.11, RFC 3502, RFC 8508).
+when the literal is announced (RFC 3501 section 6.3.11, RFC 3502, RFC 6855 section 4,
+RFC 8508).
 """
 
 import re
@@ -23,16 +24,16 @@ def announces_message(text: bytes | bytearray) -> bool:
 
 
 def parse_append(
-    text: bytes, literals: Sequence[bytes], size: int
+    text: bytes, literals: Sequence[bytes], size: int, utf8: bool = False
 ) -> commands.Append | commands.Replace:
     """The command up to its message literal of that size."""
     head = _HEAD.match(text)
     if head is None:
         raise BadSyntax("Expected APPEND")
     if head["number"] is None:
-        lexer = Lexer(text, literals, head.end())
+        lexer = Lexer(text, literals, head.end(), utf8)
         return commands.Append(head[1], mailbox_name(lexer), _new_message(lexer, size))
-    lexer = Lexer(text, literals, head.start("number"))
+    lexer = Lexer(text, literals, head.start("number"), utf8)
     number = lexer.numset()
     lexer.space()
     mailbox = mailbox_name(lexer)
@@ -55,6 +56,9 @@ def _new_message(lexer: Lexer, size: int) -> commands.NewMessage:
     if lexer.at(b'"'):
         moment = lexer.moment()
         lexer.space()
-    binary = lexer.accept(b"~")
+    extended = lexer.accept_word(b"UTF8")
+    if extended:
+        lexer.expect(b" (~")
+    binary = lexer.accept(b"~") or extended
     lexer.end()
-    return commands.NewMessage(system, keywords, moment, size, binary)
+    return commands.NewMessage(system, keywords, moment, size, binary, extended)

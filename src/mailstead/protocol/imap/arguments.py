@@ -27,7 +27,7 @@ Word = TypeVar("Word", Return, Selection, StatusItem, Result, SortKey, Threading
 
 def mailbox_name(lexer: Lexer) -> str:
     """A mailbox name, decoded and normalised."""
-    name = decode_name(lexer.astring())
+    name = decode_name(lexer.astring(), lexer.utf8)
     if not name:
         raise BadSyntax("An empty mailbox name")
     return normalise_name(name)
@@ -41,12 +41,17 @@ def new_mailbox_name(lexer: Lexer) -> str:
     return name
 
 
-def decode_name(octets: bytes) -> str:
-    """A name in modified UTF-7 or UTF-8 as text (RFC 3501 section 5.1.3)."""
+def decode_name(octets: bytes, utf8: bool) -> str:
+    """A name in UTF-8 as text, or if that is not enabled in modified UTF-7, if it can be that.
+
+    RFC 3501 section 5.1.3, RFC 6855 section 3.
+    """
+    as_utf8 = utf8 or not octets.isascii()
     try:
-        name = utf7.decode(octets) if octets.isascii() else octets.decode("utf-8")
+        name = octets.decode("utf-8") if as_utf8 else utf7.decode(octets)
     except ValueError:
-        raise BadSyntax("The mailbox name is not modified UTF-7") from None
+        kind = "UTF-8" if as_utf8 else "modified UTF-7"
+        raise BadSyntax(f"The mailbox name is not {kind}") from None
     if len(name) > NAME_LIMIT or _NOT_IN_NAMES.search(name):
         raise BadSyntax("The mailbox name is too long or has control characters")
     return name

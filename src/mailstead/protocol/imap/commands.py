@@ -241,6 +241,7 @@ class NewMessage(msgspec.Struct, frozen=True):
     internal_date: datetime | None
     size: int
     binary: bool = False  # it may have NUL (RFC 3516 section 4.4)
+    utf8: bool = False  # it came as UTF8 (...) (RFC 6855 section 4)
 
 
 class Append(msgspec.Struct, frozen=True):

@@ -52,10 +52,17 @@ class Unacceptable(Exception):
 class Lexer:
     """Reads one command from left to right; every method but `at_*` raises BadSyntax."""
 
-    __slots__ = ("_literals", "_taken", "position", "text")
+    __slots__ = ("_literals", "_taken", "position", "text", "utf8")
 
-    def __init__(self, text: bytes, literals: Sequence[bytes] = (), position: int = 0) -> None:
+    def __init__(
+        self,
+        text: bytes,
+        literals: Sequence[bytes] = (),
+        position: int = 0,
+        utf8: bool = False,
+    ) -> None:
         self.text = text
+        self.utf8 = utf8  # the client has enabled it (RFC 6855 section 3)
         self.position = position
         self._literals = literals
         self._taken = 0
@@ -127,6 +134,8 @@ class Lexer:
         if self.accept(LITERAL_MARK):
             return self._literal()
         quoted = self._match(_QUOTED, "a string")[1]
+        if not quoted.isascii():  # RFC 6855 section 3
+            _check_utf8(quoted)
         return _ESCAPE.sub(rb"\1", quoted) if b"\\" in quoted else quoted
 
     def nstring(self) -> bytes | None:
@@ -226,7 +235,19 @@ class Lexer:
 
 
 _NUMSET_STARTS = frozenset(b"%d" % digit for digit in range(10)) | {b"*", b"$"}
-_NAMES = {b" ": "a space", b"(": "an opening parenthesis", b")": "a closing parenthesis"}
+_NAMES = {
+    b" (~": "a literal8 in parentheses",
+    b" ": "a space",
+    b"(": "an opening parenthesis",
+    b")": "a closing parenthesis",
+}
+
+
+def _check_utf8(quoted: bytes) -> None:
+    try:
+        quoted.decode("utf-8")
+    except ValueError:
+        raise BadSyntax("A quoted string is not UTF-8") from None
 
 
 def _month(name: bytes) -> int:

@@ -44,13 +44,16 @@ _IMPLIED = {
 }
 
 
-def parse_command(text: bytes, literals: Sequence[bytes] = ()) -> Command:
-    """The command in the text, with LITERAL_MARK where each literal stood."""
+def parse_command(text: bytes, literals: Sequence[bytes] = (), utf8: bool = False) -> Command:
+    """The command in the text, with LITERAL_MARK where each literal stood.
+
+    `utf8`: mailbox names are in UTF-8 and no longer in modified UTF-7 (RFC 6855 section 3).
+    """
     head = _HEAD.match(text)
     if head is None:
         raise BadSyntax("Expected a tag and a command")
     tag, verb = head[1], head[2].upper()
-    lexer = Lexer(text, literals, head.end())
+    lexer = Lexer(text, literals, head.end(), utf8)
     command = _parse_arguments(tag, verb, lexer)
     lexer.end()
     return command
@@ -210,7 +213,7 @@ def _list(tag: Tag, lexer: Lexer) -> Command:
     if extended:
         selection = list_of(lexer, Selection)
         lexer.space()
-    reference = decode_name(lexer.astring())
+    reference = decode_name(lexer.astring(), lexer.utf8)
     lexer.space()
     extended = extended or lexer.at(b"(")
     patterns = _patterns(lexer)
@@ -244,7 +247,7 @@ def _patterns(lexer: Lexer) -> tuple[str, ...]:
 
 
 def _pattern(lexer: Lexer) -> str:
-    return normalise_name(decode_name(lexer.list_mailbox()))
+    return normalise_name(decode_name(lexer.list_mailbox(), lexer.utf8))
 
 
 def _returns(lexer: Lexer) -> tuple[set[Return], list[StatusItem]]:
@@ -271,7 +274,7 @@ def _implied(selection: list[Selection]) -> set[Return]:
 
 
 def _lsub(tag: Tag, lexer: Lexer) -> Command:
-    reference = normalise_name(decode_name(lexer.astring()))
+    reference = normalise_name(decode_name(lexer.astring(), lexer.utf8))
     lexer.space()
     return commands.Lsub(tag, reference, _pattern(lexer))
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from mailstead.message.surrogate import surrogate
 from mailstead.message.thread import Node
 from mailstead.model.flags import format_flags
 from mailstead.protocol.imap import utf7
@@ -18,6 +19,7 @@ QUOTED_LIMIT = 1024  # octets; what is longer goes as a literal
 
 _ATOM = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\\]]+\Z')
 _QUOTABLE = re.compile(rb"[^\x00\r\n\x80-\xff]{0,%d}\Z" % QUOTED_LIMIT)
+_LITERAL = re.compile(rb"\{([0-9]+)\}\r\n")  # a quoted string has no line end
 _SPECIALS = re.compile(rb'(["\\])')
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -80,16 +82,22 @@ def flags(names: Iterable[str]) -> bytes:
 
 
 def list_response(
-    attributes: Iterable[str], delimiter: str | None, name: str, child_info: bool = False
+    attributes: Iterable[str],
+    delimiter: str | None,
+    name: str,
+    child_info: bool = False,
+    utf8: bool = False,
 ) -> bytes:
     """`* LIST (attributes) "/" name`, with CHILDINFO if a child matched (RFC 5258 section 3.5)."""
     extended = b' ("CHILDINFO" ("SUBSCRIBED"))' if child_info else b""
-    return _listing(b"LIST", attributes, delimiter, name) + extended + b"\r\n"
+    return _listing(b"LIST", attributes, delimiter, name, utf8) + extended + b"\r\n"
 
 
-def lsub_response(attributes: Iterable[str], delimiter: str | None, name: str) -> bytes:
+def lsub_response(
+    attributes: Iterable[str], delimiter: str | None, name: str, utf8: bool = False
+) -> bytes:
     """`* LSUB (attributes) "/" name`."""
-    return _listing(b"LSUB", attributes, delimiter, name) + b"\r\n"
+    return _listing(b"LSUB", attributes, delimiter, name, utf8) + b"\r\n"
 
 
 def quota(used: int, limit: int) -> bytes:
@@ -98,15 +106,15 @@ def quota(used: int, limit: int) -> bytes:
     return b'* QUOTA "" (' + said + b")\r\n"
 
 
-def quota_root(name: str) -> bytes:
+def quota_root(name: str, utf8: bool = False) -> bytes:
     """`* QUOTAROOT "INBOX" ""`: all mailboxes of an account share its quota (RFC 9208)."""
-    return b"* QUOTAROOT " + mailbox_name(name) + b' ""\r\n'
+    return b"* QUOTAROOT " + mailbox_name(name, utf8) + b' ""\r\n'
 
 
-def status_response(name: str, items: Iterable[tuple[str, int | str]]) -> bytes:
+def status_response(name: str, items: Iterable[tuple[str, int | str]], utf8: bool = False) -> bytes:
     """`* STATUS name (MESSAGES 231 ...)`."""
     listed = " ".join(f"{item} {value}" for item, value in items).encode("ascii")
-    return b"* STATUS " + mailbox_name(name) + b" (" + listed + b")\r\n"
+    return b"* STATUS " + mailbox_name(name, utf8) + b" (" + listed + b")\r\n"
 
 
 def search_response(numbers: Iterable[int], modseq: int = 0) -> bytes:
@@ -208,13 +216,26 @@ def copyuid(uidvalidity: int, sources: Iterable[int], destinations: Iterable[int
     return f"COPYUID {uidvalidity} {from_set} {format_ranges(destinations).decode('ascii')}"
 
 
+def in_ascii(rendered: bytes) -> bytes:
+    """What was rendered of strings and literals, with encoded-words for other octets (RFC 6858)."""
+    if rendered.isascii():
+        return rendered
+    pieces: list[bytes] = []
+    at = 0
+    while found := _LITERAL.search(rendered, at):
+        start, end = found.end(), found.end() + int(found[1])
+        pieces += [rendered[at : found.start()], string(surrogate(rendered[start:end]))]
+        at = end
+    return b"".join([*pieces, rendered[at:]])
+
+
 def literal(data: bytes) -> bytes:
     """The data as a literal."""
     return b"{%d}\r\n%b" % (len(data), data)
 
 
 def quoted(data: bytes) -> bytes:
-    """The data in quotes; it must have no NUL, CR, LF or eight-bit octet."""
+    """The data in quotes; it must have no NUL, CR or LF, and be ASCII for who enabled no UTF-8."""
     return b'"' + _SPECIALS.sub(rb"\\\1", data) + b'"'
 
 
@@ -234,9 +255,12 @@ def astring(data: bytes) -> bytes:
     return data if _ATOM.match(data) and data.upper() != b"NIL" else string(data)
 
 
-def mailbox_name(name: str) -> bytes:
-    """The mailbox name in quotes, in modified UTF-7 (RFC 3501 section 5.1.3)."""
-    return quoted(utf7.encode(name))
+def mailbox_name(name: str, utf8: bool = False) -> bytes:
+    """The mailbox name in quotes, in modified UTF-7, or in UTF-8 for who has enabled that.
+
+    RFC 3501 section 5.1.3, RFC 6855 section 3.
+    """
+    return quoted(name.encode("utf-8") if utf8 else utf7.encode(name))
 
 
 def _condition(tag: bytes, condition: bytes, text: str, code: str) -> bytes:
@@ -245,7 +269,9 @@ def _condition(tag: bytes, condition: bytes, text: str, code: str) -> bytes:
     return b"%b %b %b\r\n" % (tag, condition, line.encode("ascii", "replace"))
 
 
-def _listing(word: bytes, attributes: Iterable[str], delimiter: str | None, name: str) -> bytes:
+def _listing(
+    word: bytes, attributes: Iterable[str], delimiter: str | None, name: str, utf8: bool
+) -> bytes:
     separator = nstring(delimiter.encode("ascii") if delimiter else None)
     names = " ".join(attributes).encode("ascii")
-    return b"* %b (%b) %b %b" % (word, names, separator, mailbox_name(name))
+    return b"* %b (%b) %b %b" % (word, names, separator, mailbox_name(name, utf8))

@@ -171,6 +171,8 @@ def parse_program(lexer: Lexer) -> Key:
     """The rest of a SEARCH command; Unacceptable with BADCHARSET for a charset we do not know."""
     charset = "utf_8"  # contains US-ASCII, the default; clients send it undeclared
     if lexer.accept_word(b"CHARSET"):
+        if lexer.utf8:  # RFC 6855 section 3
+            raise BadSyntax("With UTF8=ACCEPT all strings are UTF-8, without CHARSET")
         lexer.space()
         charset = _find_charset(lexer.astring())
         lexer.space()

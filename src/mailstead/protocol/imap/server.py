@@ -51,6 +51,7 @@ _STOPPING = (
     commands.Login,
     commands.Idle,
     commands.Compress,
+    commands.Enable,
     commands.Unauthenticate,
     commands.Logout,
 )
@@ -100,6 +101,8 @@ class ImapServer:
         self._expected = 0  # octets of a literal still to come
         self._messages = self._messages_size = 0  # of the APPEND under way
         self._synchronising = False  # whether the client waits before the message
+        self._utf8 = False  # whether the client has enabled it
+        self._closing = b""  # what has to follow the message
         self._only_one = False  # message may come: it is a REPLACE
         self._tag: Tag = b""  # of the command that put us into this mode
         self._mode = _Mode.COMMAND
@@ -139,8 +142,13 @@ class ImapServer:
         """The client logged in and may send longer commands."""
         self._line_limit, self._command_limit = LINE_LIMIT, COMMAND_LIMIT
 
+    def enable_utf8(self) -> None:
+        """After Enable: mailbox names that follow are UTF-8 (RFC 6855 section 3)."""
+        self._utf8 = True
+
     def unauthenticated(self) -> None:
         """After Unauthenticate: what follows, if only in the buffer, is a stranger's again."""
+        self._utf8 = False
         self._line_limit = self._command_limit = STRANGER_LIMIT
 
     def begin_idle(self) -> None:
@@ -240,7 +248,11 @@ class ImapServer:
         self._end_refused()
 
     def _on_tail(self, line: bytes) -> None:
-        draft, literal = self._draft, _find_literal(line)
+        draft = self._draft
+        if not draft.refused and not line.startswith(self._closing):
+            draft.refuse(BadCommand(self._tag, "Expected a closing parenthesis"))
+        line = line.removeprefix(self._closing)
+        literal = _find_literal(line)
         if not line and not draft.refused:
             self._reset()
             self._emit(AppendEnd(self._tag))
@@ -299,7 +311,7 @@ class ImapServer:
         text, literals = bytes(self._draft.text), self._draft.literals
         self._reset()
         try:
-            command = parse_command(text, literals)
+            command = parse_command(text, literals, self._utf8)
         except BadSyntax as error:
             self._emit(BadCommand(find_tag(text), error.text))
         except Unacceptable as error:
@@ -336,7 +348,7 @@ class ImapServer:
         draft = self._draft
         text = bytes(draft.text)
         try:
-            append = parse_append(text, draft.literals, size)
+            append = parse_append(text, draft.literals, size, self._utf8)
         except BadSyntax as error:
             draft.refuse(BadCommand(find_tag(text), error.text))
             return None
@@ -362,6 +374,7 @@ class ImapServer:
         self._draft = _Draft()
         self._tag = event.tag
         self._only_one = isinstance(event, commands.Replace)
+        self._closing = b")" if event.message.utf8 else b""
         self._mode = _Mode.APPEND
         self._synchronising = synchronising
         self._emit(event, stop=True)

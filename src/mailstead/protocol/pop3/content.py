@@ -1,13 +1,7 @@
-"""A message on its way to a POP3 client: dots stuffed, cut by TOP, put into ASCII where need be.
+"""A message on its way to a POP3 client: dots stuffed, cut by TOP.
 
-RFC 1939 section 3 and 7; RFC 6856 section 2.1. Bodies come in pieces of any size.
+RFC 1939 section 3 and 7. Bodies come in pieces of any size.
 """
-
-import base64
-import re
-
-_WORD = re.compile(rb"[^ \t\r\n]*[^\x00-\x7f][^ \t\r\n]*")
-ENCODED_WORD_OCTETS = 42  # of the text in one encoded-word, which has 75 characters at most
 
 
 class Stuffing:
@@ -62,31 +56,3 @@ class Lines:
                 return piece
             place, self.left = found + 1, self.left - 1
         return piece[:place]
-
-
-def surrogate(header: bytes) -> bytes:
-    """The header in ASCII, for a client that has not asked for UTF8 (RFC 6856 section 2.1).
-
-    Words with other octets become encoded-words (RFC 2047), also where they were not allowed: the
-    reader sees the text, and whoever wants the message as it is asks for UTF8.
-    """
-    if header.isascii():
-        return header
-    return _WORD.sub(lambda found: _encode(found[0]), header)
-
-
-def _encode(word: bytes) -> bytes:
-    try:
-        text, charset = word.decode("utf-8"), b"UTF-8"
-    except UnicodeDecodeError:
-        text, charset = word.decode("latin-1"), b"unknown-8bit"
-    pieces, piece = [], b""
-    for character in text:
-        octets = character.encode("latin-1" if charset == b"unknown-8bit" else "utf-8")
-        if len(piece) + len(octets) > ENCODED_WORD_OCTETS:
-            pieces.append(piece)
-            piece = b""
-        piece += octets
-    pieces.append(piece)
-    words = (b"=?%b?B?%b?=" % (charset, base64.b64encode(one)) for one in pieces)
-    return b" ".join(words)

@@ -57,7 +57,7 @@ async def next_message(session: Session, event: AppendNext) -> None:
     incoming, session.incoming = session.incoming, None
     try:
         if incoming is not None:
-            _check(incoming)
+            _check(session, incoming)
             _take_up(session, incoming, event.message)
     except (Refusal, TemporaryFailure):
         session.engine.refuse_append()
@@ -71,12 +71,15 @@ def _take_up(session: Session, incoming: Incoming, message: commands.NewMessage)
     session.incoming = incoming
 
 
-def _check(incoming: Incoming) -> None:
+def _check(session: Session, incoming: Incoming) -> None:
     """What could not be kept so far."""
     if incoming.failure:
         raise TemporaryFailure(incoming.failure)
     if incoming.refused:  # RFC 3516 section 4.4
         raise Refusal("octets that are NUL have to come in a transfer encoding", "UNKNOWN-CTE")
+    # RFC 6855 section 4; for messages of old it means that who brings them has to enable it.
+    if not session.utf8 and not all(arrival.header.isascii() for arrival in incoming.arrivals):
+        raise Refusal("a header that is not ASCII needs ENABLE UTF8=ACCEPT", "CANNOT")
     if sum(len(arrival.header) for arrival in incoming.arrivals) > HEADERS_LIMIT:
         raise Refusal("the headers are too long for one command", "LIMIT")
     if sum(arrival.body.spooled for arrival in incoming.arrivals) > SPOOLED_LIMIT:
@@ -121,7 +124,7 @@ async def end(session: Session, event: AppendEnd) -> None:
     incoming, session.incoming = session.incoming, None
     if incoming is None:
         return
-    _check(incoming)
+    _check(session, incoming)
     try:
         appended = await _file(session, incoming)
     except Refusal as refusal:

@@ -12,6 +12,7 @@ from mailstead.model.errors import TemporaryFailure
 from mailstead.model.flags import RETRIEVED, SEEN
 from mailstead.protocol.imap import commands
 from mailstead.protocol.imap.fetch import Attribute, Binary, Section, Text
+from mailstead.protocol.imap.numset import format_ranges
 from mailstead.services.mailboxes.reading import Page
 from mailstead.services.mailboxes.service import Retriever
 from mailstead.sessions.imap.binary import Decoded, chosen_pieces, literal_head, measure
@@ -26,6 +27,7 @@ from mailstead.storage.blobs import PART_SIZE
 
 ROWS_LIMIT = 500  # messages of a page of columns
 BODIES_LIMIT = 128  # messages of a page with text
+DOWNGRADED_LIMIT = 1000  # UIDs that are told to have been put into ASCII
 OCTETS_LIMIT = 1024 * 1024  # of such a page, about
 HEADERS_OCTETS_LIMIT = 4 * 1024 * 1024  # of a page without bodies
 
@@ -45,8 +47,9 @@ async def fetch(session: Session, command: commands.Fetch) -> None:
     format_ = compile_items(command.items)
     wanted = sum(stop - start for start, stop in spans)
     found, damaged = spans, False
+    downgraded: set[int] | None = None if session.utf8 else set()
     if format_.needs:
-        found, damaged = await _from_store(session, format_, spans)
+        found, damaged = await _from_store(session, format_, spans, downgraded)
     else:
         await _from_memory(session, format_, spans)
     await _note(session, command, found)
@@ -57,7 +60,15 @@ async def fetch(session: Session, command: commands.Fetch) -> None:
     if sum(stop - start for start, stop in found) < wanted:
         session.refuse(command.tag, "Some of the messages are gone", "EXPUNGEISSUED")
         return
-    await session.finish(command.tag, "FETCH completed", "", command.uid, command.uid)
+    code = _downgraded(downgraded)
+    await session.finish(command.tag, "FETCH completed", code, command.uid, command.uid)
+
+
+def _downgraded(uids: set[int] | None) -> str:
+    """The response code for what was put into ASCII, at least some of it (RFC 6858 section 3)."""
+    if not uids:
+        return ""
+    return f"DOWNGRADED {format_ranges(sorted(uids)[:DOWNGRADED_LIMIT]).decode('ascii')}"
 
 
 async def _changed(
@@ -87,7 +98,10 @@ async def _from_memory(session: Session, format_: Format, spans: Sequence[tuple[
 
 
 async def _from_store(
-    session: Session, format_: Format, spans: Sequence[tuple[int, int]]
+    session: Session,
+    format_: Format,
+    spans: Sequence[tuple[int, int]],
+    downgraded: set[int] | None,
 ) -> tuple[list[tuple[int, int]], bool]:
     """The indices of the messages that were there, and whether one of the others is damaged."""
     view = session.selected
@@ -97,7 +111,8 @@ async def _from_store(
         if page.damaged:
             return [], [], page.damaged
         indices = contents.locate(page.uids)
-        return indices, format_.render(Rows(contents, recent_from, indices, page)), 0
+        rows = Rows(contents, recent_from, indices, page, downgraded)
+        return indices, format_.render(rows), 0
 
     limit, octets = _page_size(format_)
     found: list[tuple[int, int]] = []

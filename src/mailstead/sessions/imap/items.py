@@ -13,10 +13,11 @@ import msgspec
 
 from mailstead.message import structure
 from mailstead.message.preview import ENCODED_LIMIT, find_text, preview
+from mailstead.message.surrogate import surrogate
 from mailstead.model.numbers import BlobId
 from mailstead.protocol.imap.fetch import Attribute, Binary, Item, Preview, Section, Text
 from mailstead.protocol.imap.objectid import EMAIL_ID, format_object_id
-from mailstead.protocol.imap.responses import string
+from mailstead.protocol.imap.responses import in_ascii, string
 from mailstead.services.mailboxes.contents import Contents
 from mailstead.services.mailboxes.reading import Page
 from mailstead.sessions.imap.binary import (
@@ -49,10 +50,20 @@ class Rows(msgspec.Struct, frozen=True):
     recent_from: int
     indices: Sequence[int]
     page: Page | None = None
+    downgraded: set[int] | None = None  # UIDs; None: the client takes UTF-8
 
     def __getitem__(self, column: str) -> list[Any]:
         assert self.page is not None
         return self.page[column]
+
+    def in_ascii(self, values: list[bytes], convert: Callable[[bytes], bytes]) -> list[bytes]:
+        """Of each message a value, converted where the client cannot take it (RFC 6858)."""
+        if self.downgraded is None or all(map(bytes.isascii, values)):
+            return values
+        self.downgraded.update(
+            uid for uid, value in zip(self["uid"], values, strict=True) if not value.isascii()
+        )
+        return [convert(value) for value in values]
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -174,7 +185,16 @@ def _email_ids(rows: Rows) -> Values:
 
 
 def _bodies(rows: Rows) -> Values:
-    return [[structure.body(structure.load(stored)) for stored in rows["structure"]]]
+    rendered = [structure.body(structure.load(stored)) for stored in rows["structure"]]
+    return [rows.in_ascii(rendered, in_ascii)]
+
+
+def _envelopes(rows: Rows) -> Values:
+    return [rows.in_ascii(rows["envelope"], in_ascii)]
+
+
+def _body_structures(rows: Rows) -> Values:
+    return [rows.in_ascii(rows["bodystructure"], in_ascii)]
 
 
 _COLUMNS: dict[Attribute, Column] = {
@@ -187,11 +207,9 @@ _COLUMNS: dict[Attribute, Column] = {
     Attribute.THREADID: Column(b"THREADID %b", lambda rows: [[b"NIL"] * len(rows.indices)]),
     Attribute.INTERNALDATE: Column(b"INTERNALDATE %b", _dates, ("internal_date",)),
     Attribute.RFC822_SIZE: Column(b"RFC822.SIZE %d", lambda rows: [rows["size"]], ("size",)),
-    Attribute.ENVELOPE: Column(b"ENVELOPE %b", lambda rows: [rows["envelope"]], ("envelope",)),
+    Attribute.ENVELOPE: Column(b"ENVELOPE %b", _envelopes, ("envelope",)),
     Attribute.BODY: Column(b"BODY %b", _bodies, ("structure",)),
-    Attribute.BODYSTRUCTURE: Column(
-        b"BODYSTRUCTURE %b", lambda rows: [rows["bodystructure"]], ("bodystructure",)
-    ),
+    Attribute.BODYSTRUCTURE: Column(b"BODYSTRUCTURE %b", _body_structures, ("bodystructure",)),
 }
 
 
@@ -218,12 +236,17 @@ def _section_column(section: Section) -> Column:
     template = section.label.replace(b"%", b"%%") + b" %b%b"
     chosen = field_filter(section)
     if not section.part and section.text in _OF_HEADER and not section.partial:
-        return Column(
-            template, lambda rows: _literals(map(chosen, rows["header"])), ("header",), True
-        )
+
+        def of_header(rows: Rows) -> Values:
+            return _literals(rows.in_ascii(list(map(chosen, rows["header"])), surrogate))
+
+        return Column(template, of_header, ("header",), True)
+
+    of_message = (not section.part and section.text is not Text.TEXT) or section.text is Text.MIME
 
     def values(rows: Rows) -> Values:
-        return _literals([read_section(section, source, chosen) for source in _sources(rows)])
+        sources = _sources(rows, header=of_message)
+        return _literals([read_section(section, source, chosen) for source in sources])
 
     needs = ["header", "blob", "body_size"]
     if section.part:
@@ -236,8 +259,7 @@ def _section_column(section: Section) -> Column:
 _OF_HEADER = (Text.HEADER, Text.HEADER_FIELDS, Text.HEADER_FIELDS_NOT)
 
 
-def _literals(found: "Sequence[Octets | None] | map[bytes]") -> Values:
-    octets = list(found)
+def _literals(octets: Sequence[Octets | None]) -> Values:
     return [
         [b"NIL" if one is None else b"{%d}\r\n" % len(one) for one in octets],
         [b"" if one is None else one for one in octets],
@@ -248,7 +270,7 @@ def _binary_column(item: Binary) -> Column:
     """`BINARY[...] ~{12}` and the octets, or `BINARY.SIZE[...] 12`."""
 
     def values(rows: Rows) -> Values:
-        found = [_binary(item, source) for source in _sources(rows)]
+        found = [_binary(item, source) for source in _sources(rows, header=not item.part)]
         return [[head for head, _ in found], [octets for _, octets in found]]
 
     needs = ("header", "blob", "body_size", "structure", "part")
@@ -275,7 +297,7 @@ def _preview_column(item: Preview) -> Column:
     """`PREVIEW "text"`; of a lazy one perhaps NIL."""
 
     def values(rows: Rows) -> Values:
-        return [[_preview(item, source) for source in _sources(rows)]]
+        return [[_preview(item, source) for source in _sources(rows, header=False)]]
 
     return Column(b"PREVIEW %b", values, ("header", "blob", "body_size", "structure", "part"))
 
@@ -290,14 +312,16 @@ def _preview(item: Preview, source: Source) -> bytes:
     return string(preview(part, source.octets(part.body_start, end)).encode("utf-8"))
 
 
-def _sources(rows: Rows) -> list[Source]:
+def _sources(rows: Rows, header: bool) -> list[Source]:
+    """What sections are read from; `header`: that of the message is among what is told."""
     page = rows.page
     assert page is not None
     count = len(page.uids)
     parts = page["part"] if "part" in page else [b""] * count
     structures = page["structure"] if "structure" in page else [b""] * count
-    columns = zip(page["header"], page["blob"], page["body_size"], parts, structures, strict=True)
+    headers = rows.in_ascii(page["header"], surrogate) if header else page["header"]
+    columns = zip(headers, page["blob"], page["body_size"], parts, structures, strict=True)
     return [
-        Source(header, StoredBody(BlobId(blob), size), part or b"", stored, page.read_body)
-        for header, blob, size, part, stored in columns
+        Source(head, StoredBody(BlobId(blob), size), part or b"", stored, page.read_body)
+        for head, blob, size, part, stored in columns
     ]

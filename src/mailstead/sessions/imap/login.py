@@ -56,7 +56,9 @@ _INSIDE = (
     "CREATE-SPECIAL-USE",
     "QUOTA",
     "QUOTA=RES-STORAGE",
+    "UTF8=ACCEPT",
 )
+_ENABLED = ("CONDSTORE", "QRESYNC", "UTF8=ACCEPT")
 
 
 def capabilities(session: Session) -> list[str]:
@@ -110,10 +112,13 @@ async def unauthenticate(session: Session, command: commands.Unauthenticate) -> 
 
 async def enable(session: Session, command: commands.Enable) -> None:
     """RFC 5161 section 3.1; what we do not know is passed over."""
-    names = [name for name in command.names if name in ("CONDSTORE", "QRESYNC")]
-    if names:
+    names = [name for name in command.names if name in _ENABLED]
+    if "CONDSTORE" in names or "QRESYNC" in names:
         session.enable_condstore()
     session.qresync = session.qresync or "QRESYNC" in names
+    if "UTF8=ACCEPT" in names:
+        session.utf8 = True
+        session.engine.enable_utf8()
     session.write(responses.enabled(dict.fromkeys(names)))
     session.write(responses.ok(command.tag, "ENABLE completed"))
 

@@ -42,7 +42,7 @@ async def get_quota(session: Session, command: commands.GetQuota) -> None:
 async def get_quota_root(session: Session, command: commands.GetQuotaRoot) -> None:
     """RFC 9208 section 4.1.2."""
     mailbox = await session.site.mailboxes.get(session.owner.account, command.mailbox)
-    session.write(responses.quota_root(mailbox.name))
+    session.write(responses.quota_root(mailbox.name, session.utf8))
     session.write(responses.quota(*await session.site.mailboxes.quota(session.owner.account)))
     await session.finish(command.tag, "GETQUOTAROOT completed")
 
@@ -98,7 +98,8 @@ async def _status(session: Session, mailbox: Mailbox, items: tuple[StatusItem, .
         session.enable_condstore()
     if StatusItem.RECENT in items:
         values[StatusItem.RECENT] = await session.site.mailboxes.count_recent(mailbox)
-    return responses.status_response(mailbox.name, [(item.value, values[item]) for item in items])
+    found = [(item.value, values[item]) for item in items]
+    return responses.status_response(mailbox.name, found, session.utf8)
 
 
 # ---------------------------------------------------------------------- LIST and LSUB
@@ -111,7 +112,7 @@ async def list_(session: Session, command: commands.List) -> None:
         await session.finish(command.tag, "LIST completed")
         return
     listing = await session.site.mailboxes.list_all(session.owner.account)
-    found = _Finder(listing, command)
+    found = _Finder(listing, command, session.utf8)
     if len(found.mailboxes) * len(found.patterns) > AT_ONCE:
         names = await session.site.world.offload.run(found.names)
     else:
@@ -127,8 +128,8 @@ async def list_(session: Session, command: commands.List) -> None:
 class _Finder:
     """One LIST over the mailboxes of an account."""
 
-    def __init__(self, listing: Listing, command: commands.List) -> None:
-        self.command = command
+    def __init__(self, listing: Listing, command: commands.List, utf8: bool) -> None:
+        self.command, self.utf8 = command, utf8
         self.mailboxes = {mailbox.name: mailbox for mailbox in listing.mailboxes}
         self.subscribed = set(listing.subscriptions)
         self.parents = set(_levels_above(self.mailboxes))
@@ -152,7 +153,9 @@ class _Finder:
         """The LIST response of one name."""
         recursive = Selection.RECURSIVEMATCH in self.command.selection
         below = recursive and name in self.above_subscribed
-        return responses.list_response(self._attributes(name), DELIMITER, name, child_info=below)
+        return responses.list_response(
+            self._attributes(name), DELIMITER, name, child_info=below, utf8=self.utf8
+        )
 
     def _attributes(self, name: str) -> list[str]:
         returns, extended = self.command.returns, self.command.extended
@@ -185,7 +188,8 @@ async def lsub(session: Session, command: commands.Lsub) -> None:
         above = set(_levels_above(subscribed)) - subscribed
         attributes.update({name: "\\Noselect" for name in above if pattern.matches(name)})
     for name, attribute in sorted(attributes.items()):
-        session.write(responses.lsub_response(filter(None, [attribute]), DELIMITER, name))
+        told = filter(None, [attribute])
+        session.write(responses.lsub_response(told, DELIMITER, name, session.utf8))
     await session.finish(command.tag, "LSUB completed")
 
 

@@ -103,6 +103,7 @@ class Session:
         self.client = ""  # what ID said
         self.compressed = False
         self.condstore = self.qresync = False  # what the client has enabled (RFC 7162)
+        self.utf8 = False  # likewise (RFC 6855)
         self.errors = self.failed_logins = 0
         self.closing = False
         self._chores = chores
@@ -202,7 +203,7 @@ class Session:
         """As if nobody had logged in; failed log-ins still count."""
         self.leave()
         self.login = self.authentication = None
-        self.condstore = self.qresync = False
+        self.condstore = self.qresync = self.utf8 = False
         self.errors = 0
         self.began = asyncio.get_running_loop().time()
         self.engine.unauthenticated()

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from mailstead.message.surrogate import surrogate
 from mailstead.model.numbers import BlobId
 from mailstead.protocol.pop3 import commands, responses
-from mailstead.protocol.pop3.content import Lines, Stuffing, stuff, surrogate
+from mailstead.protocol.pop3.content import Lines, Stuffing, stuff
 from mailstead.services.mailboxes.reading import Page
 from mailstead.sessions.pop3.state import Ahead, Session
 from mailstead.storage.blobs import PART_SIZE
