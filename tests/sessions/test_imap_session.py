@@ -350,7 +350,7 @@ async def secure(client: Client) -> Client:
 async def test_starttls(world: SimulatedWorld, tls: ssl.SSLContext) -> None:
     house = await open_house(world, Door(tls=tls))
     client = await house.connect()
-    offered = "IMAP4rev1 LITERAL+ SASL-IR ID IDLE"
+    offered = "IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID IDLE"
     assert await client.line() == (
         f"* OK [CAPABILITY {offered} STARTTLS LOGINDISABLED] mx.example.org is ready"
     )

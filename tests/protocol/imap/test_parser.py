@@ -7,7 +7,7 @@ from mailstead.protocol.imap import commands as c
 from mailstead.protocol.imap.appending import parse_append
 from mailstead.protocol.imap.commands import Return, Selection, StatusItem, StoreMode
 from mailstead.protocol.imap.fetch import Attribute
-from mailstead.protocol.imap.lexer import BadSyntax
+from mailstead.protocol.imap.lexer import BadSyntax, Enabled
 from mailstead.protocol.imap.numset import NumSet
 from mailstead.protocol.imap.parser import find_tag, parse_command
 
@@ -352,7 +352,7 @@ def test_find_tag(text: bytes, expected: bytes) -> None:
     ],
 )
 def test_names_where_utf8_is_enabled(text: str, expected: c.Command) -> None:
-    assert expected == parse_command(text.encode(), utf8=True)
+    assert expected == parse_command(text.encode(), enabled=Enabled(utf8=True, charset=False))
 
 
 @pytest.mark.rfc("6855 section 3")
@@ -361,7 +361,7 @@ def test_names_where_utf8_is_enabled(text: str, expected: c.Command) -> None:
 )
 def test_what_utf8_forbids(text: bytes) -> None:
     with pytest.raises(BadSyntax):
-        parse_command(text, utf8=True)
+        parse_command(text, enabled=Enabled(utf8=True, charset=False))
 
 
 @pytest.mark.rfc("6855 section 4")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from mailstead.protocol.imap import commands
 from mailstead.protocol.imap.arguments import TAG, flags, mailbox_name
-from mailstead.protocol.imap.lexer import BadSyntax, Lexer
+from mailstead.protocol.imap.lexer import NOTHING, BadSyntax, Enabled, Lexer
 
 _HEAD = re.compile(
     TAG + rb" (?:APPEND|(?P<uid>UID )?REPLACE (?P<number>[1-9][0-9]{0,9}|\*)) (?=.)",
@@ -24,16 +24,16 @@ def announces_message(text: bytes | bytearray) -> bool:
 
 
 def parse_append(
-    text: bytes, literals: Sequence[bytes], size: int, utf8: bool = False
+    text: bytes, literals: Sequence[bytes], size: int, enabled: Enabled = NOTHING
 ) -> commands.Append | commands.Replace:
     """The command up to its message literal of that size."""
     head = _HEAD.match(text)
     if head is None:
         raise BadSyntax("Expected APPEND")
     if head["number"] is None:
-        lexer = Lexer(text, literals, head.end(), utf8)
+        lexer = Lexer(text, literals, head.end(), enabled)
         return commands.Append(head[1], mailbox_name(lexer), _new_message(lexer, size))
-    lexer = Lexer(text, literals, head.start("number"), utf8)
+    lexer = Lexer(text, literals, head.start("number"), enabled)
     number = lexer.numset()
     lexer.space()
     mailbox = mailbox_name(lexer)

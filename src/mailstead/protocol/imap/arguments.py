@@ -1,6 +1,7 @@
 """Arguments that commands of several groups have: names, flags, words (RFC 3501 section 9)."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from mailstead.protocol.imap.commands import (
     StatusItem,
     Threading,
 )
-from mailstead.protocol.imap.lexer import BadSyntax, Lexer
+from mailstead.protocol.imap.lexer import BadSyntax, Lexer, Unacceptable
 
 TAG_LIMIT = 255  # octets
 TAG = rb'([^\x00-\x20\x7f-\xff(){%%*"\\+]{1,%d})' % TAG_LIMIT  # a group of a pattern
@@ -27,7 +28,7 @@ Word = TypeVar("Word", Return, Selection, StatusItem, Result, SortKey, Threading
 
 def mailbox_name(lexer: Lexer) -> str:
     """A mailbox name, decoded and normalised."""
-    name = decode_name(lexer.astring(), lexer.utf8)
+    name = decode_name(lexer.astring(), lexer.enabled.utf8)
     if not name:
         raise BadSyntax("An empty mailbox name")
     return normalise_name(name)
@@ -38,6 +39,8 @@ def new_mailbox_name(lexer: Lexer) -> str:
     name = mailbox_name(lexer).rstrip(DELIMITER)
     if not name:
         raise BadSyntax("An empty mailbox name")
+    if not unicodedata.is_normalized("NFC", name):  # RFC 9051 section 5.1
+        raise Unacceptable("CANNOT", "The name is not in Unicode Normalization Form C")
     return name
 
 

@@ -178,6 +178,7 @@ class StatusItem(enum.StrEnum):
     UIDNEXT = "UIDNEXT"
     UIDVALIDITY = "UIDVALIDITY"
     UNSEEN = "UNSEEN"
+    DELETED = "DELETED"  # RFC 9051 section 6.3.11
     SIZE = "SIZE"
     HIGHESTMODSEQ = "HIGHESTMODSEQ"  # RFC 7162 section 3.1.7
     MAILBOXID = "MAILBOXID"  # RFC 8474 section 4.3
@@ -337,6 +338,7 @@ class SortKey(enum.StrEnum):
     DISPLAYFROM = "DISPLAYFROM"
     DISPLAYTO = "DISPLAYTO"
     FROM = "FROM"
+    DELETED = "DELETED"  # RFC 9051 section 6.3.11
     SIZE = "SIZE"
     SUBJECT = "SUBJECT"
     TO = "TO"

@@ -191,9 +191,9 @@ def _parse_field_name(lexer: Lexer) -> bytes:
 def _parse_partial(lexer: Lexer) -> tuple[int, int] | None:
     if not lexer.accept(b"<"):
         return None
-    offset = lexer.number()
+    offset = lexer.number64()  # RFC 9051 section 9
     lexer.expect(b".")
-    count = lexer.nz_number()
+    count = lexer.number64(least=1)
     lexer.expect(b">")
     return (offset, count)
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 
+import msgspec
+
 from mailstead.protocol.imap.numset import NUMBER_MAX, NumSet, parse_numset
 
 LITERAL_MARK = b"\x00"
@@ -19,7 +21,7 @@ _LIST_MAILBOX = re.compile(rb'[^\x00-\x20\x7f(){"\\]+')
 _FLAG = re.compile(rb'\\?[^\x00-\x20\x7f-\xff(){%*"\\\]]+')
 _QUOTED = re.compile(rb'"([^\x00\r\n"\\]*(?:\\["\\][^\x00\r\n"\\]*)*)"')
 _ESCAPE = re.compile(rb"\\(.)")
-MODSEQ_MAX = 2**63 - 1  # RFC 7162 section 7
+NUMBER64_MAX = 2**63 - 1
 _NUMBER = re.compile(rb"[0-9]+")
 _NUMSET = re.compile(rb"[0-9*:,]+|\$")
 _KEYWORD = re.compile(rb"[A-Za-z0-9.\-]+")
@@ -49,20 +51,30 @@ class Unacceptable(Exception):
         self.text = text
 
 
+class Enabled(msgspec.Struct, frozen=True):
+    """What a client has enabled that changes how its commands are read."""
+
+    utf8: bool = False  # names are UTF-8 (RFC 6855 section 3, RFC 9051 section 5.1)
+    charset: bool = True  # a SEARCH may name one; not with UTF8=ACCEPT
+
+
+NOTHING = Enabled()
+
+
 class Lexer:
     """Reads one command from left to right; every method but `at_*` raises BadSyntax."""
 
-    __slots__ = ("_literals", "_taken", "position", "text", "utf8")
+    __slots__ = ("_literals", "_taken", "enabled", "position", "text")
 
     def __init__(
         self,
         text: bytes,
         literals: Sequence[bytes] = (),
         position: int = 0,
-        utf8: bool = False,
+        enabled: Enabled = NOTHING,
     ) -> None:
         self.text = text
-        self.utf8 = utf8  # the client has enabled it (RFC 6855 section 3)
+        self.enabled = enabled
         self.position = position
         self._literals = literals
         self._taken = 0
@@ -151,10 +163,14 @@ class Lexer:
         return value
 
     def modseq(self, least: int = 0) -> int:
-        """A mod-sequence: a number of 63 bits (RFC 7162 section 7)."""
-        digits = self._match(_NUMBER, "a mod-sequence")[0].lstrip(b"0")
-        if len(digits) > 19 or (value := int(digits or b"0")) > MODSEQ_MAX or value < least:
-            raise BadSyntax("Not a mod-sequence")
+        """A mod-sequence (RFC 7162 section 7)."""
+        return self.number64(least, "a mod-sequence")
+
+    def number64(self, least: int = 0, what: str = "a number of 63 bits") -> int:
+        """A number of 63 bits (RFC 9051 section 9)."""
+        digits = self._match(_NUMBER, what)[0].lstrip(b"0")
+        if len(digits) > 19 or (value := int(digits or b"0")) > NUMBER64_MAX or value < least:
+            raise BadSyntax(f"Not {what}")
         return value
 
     def nz_number(self) -> int:

@@ -28,7 +28,7 @@ from mailstead.protocol.imap.commands import (
     StatusItem,
     Tag,
 )
-from mailstead.protocol.imap.lexer import BadSyntax, Lexer
+from mailstead.protocol.imap.lexer import NOTHING, BadSyntax, Enabled, Lexer
 from mailstead.protocol.imap.on_messages import ON_MESSAGES
 
 ID_LIMIT = 30  # pairs, and octets of a name (RFC 2971 section 3.3)
@@ -44,16 +44,15 @@ _IMPLIED = {
 }
 
 
-def parse_command(text: bytes, literals: Sequence[bytes] = (), utf8: bool = False) -> Command:
-    """The command in the text, with LITERAL_MARK where each literal stood.
-
-    `utf8`: mailbox names are in UTF-8 and no longer in modified UTF-7 (RFC 6855 section 3).
-    """
+def parse_command(
+    text: bytes, literals: Sequence[bytes] = (), enabled: Enabled = NOTHING
+) -> Command:
+    """The command in the text, with LITERAL_MARK where each literal stood."""
     head = _HEAD.match(text)
     if head is None:
         raise BadSyntax("Expected a tag and a command")
     tag, verb = head[1], head[2].upper()
-    lexer = Lexer(text, literals, head.end(), utf8)
+    lexer = Lexer(text, literals, head.end(), enabled)
     command = _parse_arguments(tag, verb, lexer)
     lexer.end()
     return command
@@ -213,7 +212,7 @@ def _list(tag: Tag, lexer: Lexer) -> Command:
     if extended:
         selection = list_of(lexer, Selection)
         lexer.space()
-    reference = decode_name(lexer.astring(), lexer.utf8)
+    reference = decode_name(lexer.astring(), lexer.enabled.utf8)
     lexer.space()
     extended = extended or lexer.at(b"(")
     patterns = _patterns(lexer)
@@ -247,7 +246,7 @@ def _patterns(lexer: Lexer) -> tuple[str, ...]:
 
 
 def _pattern(lexer: Lexer) -> str:
-    return normalise_name(decode_name(lexer.list_mailbox(), lexer.utf8))
+    return normalise_name(decode_name(lexer.list_mailbox(), lexer.enabled.utf8))
 
 
 def _returns(lexer: Lexer) -> tuple[set[Return], list[StatusItem]]:
@@ -274,7 +273,7 @@ def _implied(selection: list[Selection]) -> set[Return]:
 
 
 def _lsub(tag: Tag, lexer: Lexer) -> Command:
-    reference = normalise_name(decode_name(lexer.astring(), lexer.utf8))
+    reference = normalise_name(decode_name(lexer.astring(), lexer.enabled.utf8))
     lexer.space()
     return commands.Lsub(tag, reference, _pattern(lexer))
 

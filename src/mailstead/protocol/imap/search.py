@@ -171,7 +171,7 @@ def parse_program(lexer: Lexer) -> Key:
     """The rest of a SEARCH command; Unacceptable with BADCHARSET for a charset we do not know."""
     charset = "utf_8"  # contains US-ASCII, the default; clients send it undeclared
     if lexer.accept_word(b"CHARSET"):
-        if lexer.utf8:  # RFC 6855 section 3
+        if not lexer.enabled.charset:  # RFC 6855 section 3
             raise BadSyntax("With UTF8=ACCEPT all strings are UTF-8, without CHARSET")
         lexer.space()
         charset = _find_charset(lexer.astring())
@@ -283,7 +283,7 @@ def _dated(parser: _Parser, word: bytes) -> Key:
 
 
 def _size(parser: _Parser, word: bytes) -> Key:
-    octets = parser.lexer.number()
+    octets = parser.lexer.number64()
     return Larger(octets) if word == b"LARGER" else Smaller(octets)
 
 

@@ -29,7 +29,13 @@ from mailstead.protocol.imap.events import (
     RefusedCommand,
     SaslResponse,
 )
-from mailstead.protocol.imap.lexer import LITERAL_MARK, BadSyntax, Unacceptable
+from mailstead.protocol.imap.lexer import (
+    LITERAL_MARK,
+    NOTHING,
+    BadSyntax,
+    Enabled,
+    Unacceptable,
+)
 from mailstead.protocol.imap.parser import find_tag, parse_base64, parse_command
 
 LINE_LIMIT = 64 * 1024  # octets up to a line end, without literals
@@ -101,7 +107,7 @@ class ImapServer:
         self._expected = 0  # octets of a literal still to come
         self._messages = self._messages_size = 0  # of the APPEND under way
         self._synchronising = False  # whether the client waits before the message
-        self._utf8 = False  # whether the client has enabled it
+        self._enabled = NOTHING
         self._closing = b""  # what has to follow the message
         self._only_one = False  # message may come: it is a REPLACE
         self._tag: Tag = b""  # of the command that put us into this mode
@@ -142,13 +148,13 @@ class ImapServer:
         """The client logged in and may send longer commands."""
         self._line_limit, self._command_limit = LINE_LIMIT, COMMAND_LIMIT
 
-    def enable_utf8(self) -> None:
-        """After Enable: mailbox names that follow are UTF-8 (RFC 6855 section 3)."""
-        self._utf8 = True
+    def enable(self, enabled: Enabled) -> None:
+        """After Enable: how commands are read from here on."""
+        self._enabled = enabled
 
     def unauthenticated(self) -> None:
         """After Unauthenticate: what follows, if only in the buffer, is a stranger's again."""
-        self._utf8 = False
+        self._enabled = NOTHING
         self._line_limit = self._command_limit = STRANGER_LIMIT
 
     def begin_idle(self) -> None:
@@ -311,7 +317,7 @@ class ImapServer:
         text, literals = bytes(self._draft.text), self._draft.literals
         self._reset()
         try:
-            command = parse_command(text, literals, self._utf8)
+            command = parse_command(text, literals, self._enabled)
         except BadSyntax as error:
             self._emit(BadCommand(find_tag(text), error.text))
         except Unacceptable as error:
@@ -348,7 +354,7 @@ class ImapServer:
         draft = self._draft
         text = bytes(draft.text)
         try:
-            append = parse_append(text, draft.literals, size, self._utf8)
+            append = parse_append(text, draft.literals, size, self._enabled)
         except BadSyntax as error:
             draft.refuse(BadCommand(find_tag(text), error.text))
             return None

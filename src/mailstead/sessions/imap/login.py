@@ -12,6 +12,8 @@ from mailstead.net.tls import TlsStream, certificate_of
 from mailstead.protocol import sasl, sasl_mechanisms
 from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.events import SaslResponse
+from mailstead.protocol.imap.lexer import Enabled
+from mailstead.protocol.imap.numset import NUMBER_MAX
 from mailstead.services.accounts import Login, LoginBusy, LoginRefused
 from mailstead.services.authenticating import Authentication, Result
 from mailstead.sessions.imap.state import Door, Session
@@ -23,7 +25,7 @@ TOO_MANY_CONNECTIONS = "Too many connections from your address, try again soon"
 TOO_MANY_OF_ACCOUNT = "Too many connections of this account; close another mail program"
 CLIENT_LIMIT = 100  # characters of a client's name that are kept
 
-_ALWAYS = ("IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "IDLE")
+_ALWAYS = ("IMAP4rev1", "IMAP4rev2", "LITERAL+", "SASL-IR", "ID", "IDLE")
 _INSIDE = (
     "NAMESPACE",
     "CHILDREN",
@@ -58,7 +60,12 @@ _INSIDE = (
     "QUOTA=RES-STORAGE",
     "UTF8=ACCEPT",
 )
-_ENABLED = ("CONDSTORE", "QRESYNC", "UTF8=ACCEPT")
+_ENABLED = {
+    "CONDSTORE": "CONDSTORE",
+    "QRESYNC": "QRESYNC",
+    "UTF8=ACCEPT": "UTF8=ACCEPT",
+    "IMAP4REV2": "IMAP4rev2",
+}
 
 
 def capabilities(session: Session) -> list[str]:
@@ -112,14 +119,16 @@ async def unauthenticate(session: Session, command: commands.Unauthenticate) -> 
 
 async def enable(session: Session, command: commands.Enable) -> None:
     """RFC 5161 section 3.1; what we do not know is passed over."""
-    names = [name for name in command.names if name in _ENABLED]
+    names = {name: None for name in command.names if name in _ENABLED}
     if "CONDSTORE" in names or "QRESYNC" in names:
         session.enable_condstore()
     session.qresync = session.qresync or "QRESYNC" in names
-    if "UTF8=ACCEPT" in names:
-        session.utf8 = True
-        session.engine.enable_utf8()
-    session.write(responses.enabled(dict.fromkeys(names)))
+    session.utf8_accept = session.utf8_accept or "UTF8=ACCEPT" in names
+    session.rev2 = session.rev2 or "IMAP4REV2" in names
+    if session.rev2 and session.view is not None:
+        session.view.recent_from = NUMBER_MAX
+    session.engine.enable(Enabled(session.utf8, charset=not session.utf8_accept))
+    session.write(responses.enabled(_ENABLED[name] for name in names))
     session.write(responses.ok(command.tag, "ENABLE completed"))
 
 

@@ -88,6 +88,7 @@ async def _status(session: Session, mailbox: Mailbox, items: tuple[StatusItem, .
         StatusItem.UIDNEXT: mailbox.uidnext,
         StatusItem.UIDVALIDITY: mailbox.uidvalidity,
         StatusItem.UNSEEN: mailbox.unseen,
+        StatusItem.DELETED: mailbox.deleted,
         StatusItem.SIZE: mailbox.size,
         StatusItem.HIGHESTMODSEQ: mailbox.modseq,
         StatusItem.MAILBOXID: f"({format_object_id(MAILBOX_ID, mailbox.id)})",
@@ -123,6 +124,14 @@ async def list_(session: Session, command: commands.List) -> None:
         if Return.STATUS in command.returns and mailbox is not None:
             session.write(await _status(session, mailbox, command.status))
     await session.finish(command.tag, "LIST completed")
+
+
+async def list_one(session: Session, name: str) -> bytes:
+    """The LIST response of a mailbox, as SELECT gives it (RFC 9051 section 6.3.2)."""
+    listing = await session.site.mailboxes.list_all(session.owner.account)
+    returns = frozenset((Return.SUBSCRIBED, Return.CHILDREN, Return.SPECIAL_USE))
+    command = commands.List(b"", "", (), returns=returns, extended=True)
+    return _Finder(listing, command, session.utf8).line(name)
 
 
 class _Finder:

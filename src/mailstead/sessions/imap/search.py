@@ -66,6 +66,8 @@ async def tell_found(
 ) -> None:
     """What was found, in its order, as the command wants it; then the tagged OK."""
     view, wanted = session.selected, command.wanted
+    if wanted is None and session.rev2 and word == b"SEARCH":  # RFC 9051 section 6.4.4
+        wanted = Wanted(frozenset({Result.ALL}))
     if wanted is not None and Result.SAVE in wanted.results:
         view.saved = sorted(view.contents.uids[i] for i in _saved(found, wanted))
     modseqs: list[int] = []

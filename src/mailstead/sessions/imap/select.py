@@ -13,6 +13,7 @@ from mailstead.protocol.imap.numset import NumSet, Range, contains
 from mailstead.protocol.imap.objectid import MAILBOX_ID, format_object_id
 from mailstead.protocol.imap.responses import UNTAGGED
 from mailstead.sessions.imap.copy import expunge_deleted
+from mailstead.sessions.imap.mailboxes import list_one
 from mailstead.sessions.imap.state import Session, highest
 from mailstead.sessions.imap.store import TELL_LIMIT
 from mailstead.sessions.imap.sync import Senseless, View, flag_lists, flags_responses
@@ -30,9 +31,11 @@ async def select(session: Session, command: commands.Select | commands.Examine) 
     session.condstore = session.condstore or command.condstore
     read_only = isinstance(command, commands.Examine)
     opened = await session.site.mailboxes.open(session.owner.account, command.mailbox)
-    view = View(opened.mailbox, opened.contents, opened.keywords, read_only)
+    view = View(opened.mailbox, opened.contents, opened.keywords, read_only, not session.rev2)
     session.enter(view)
-    session.write(_describe(view))
+    session.write(_describe(view, session.rev2))
+    if session.rev2:
+        session.write(await list_one(session, view.mailbox.name))
     if command.resync is not None and command.resync.uidvalidity == view.mailbox.uidvalidity:
         await _resynchronise(session, view, command.resync)
     if read_only:
@@ -92,11 +95,12 @@ def _numbers(numset: NumSet) -> Iterator[int]:
         yield from range(low, high + 1)
 
 
-def _describe(view: View) -> bytes:
+def _describe(view: View, rev2: bool) -> bytes:
     contents = view.contents
-    pieces = [flag_lists(view), responses.exists(len(contents.uids)), responses.recent(view.recent)]
+    pieces = [flag_lists(view), responses.exists(len(contents.uids))]
+    pieces += [responses.recent(view.recent)] * (not rev2)
     unseen = next((i for i, flags in enumerate(contents.flags, 1) if not flags & SEEN), 0)
-    if unseen:
+    if unseen and not rev2:  # RFC 9051 appendix E, 11 and 12
         pieces.append(responses.ok(UNTAGGED, "The first unseen message", f"UNSEEN {unseen}"))
     codes = {
         f"UIDVALIDITY {view.mailbox.uidvalidity}": "UIDs are valid",

@@ -103,7 +103,7 @@ class Session:
         self.client = ""  # what ID said
         self.compressed = False
         self.condstore = self.qresync = False  # what the client has enabled (RFC 7162)
-        self.utf8 = False  # likewise (RFC 6855)
+        self.utf8_accept = self.rev2 = False  # likewise (RFC 6855, RFC 9051)
         self.errors = self.failed_logins = 0
         self.closing = False
         self._chores = chores
@@ -120,6 +120,11 @@ class Session:
         """Who has logged in; for commands that are allowed only then."""
         assert self.login is not None
         return self.login
+
+    @property
+    def utf8(self) -> bool:
+        """Whether the client takes names and headers in UTF-8."""
+        return self.utf8_accept or self.rev2
 
     @property
     def selected(self) -> View:
@@ -176,7 +181,8 @@ class Session:
 
     def manner(self, uid: bool) -> Manner:
         """How changes are told; `uid`: the command was one with UIDs (RFC 7162 section 3.2.4)."""
-        return Manner(uid or self.condstore, self.condstore, self.qresync)
+        uid = uid or self.condstore or self.rev2  # RFC 9051 appendix E, 21
+        return Manner(uid, self.condstore, self.qresync, recent=not self.rev2)
 
     def enable_condstore(self) -> None:
         """The client knows mod-sequences; what it first has to hear is the mailbox's (3.1)."""
@@ -203,7 +209,7 @@ class Session:
         """As if nobody had logged in; failed log-ins still count."""
         self.leave()
         self.login = self.authentication = None
-        self.condstore = self.qresync = self.utf8 = False
+        self.condstore = self.qresync = self.utf8_accept = self.rev2 = False
         self.errors = 0
         self.began = asyncio.get_running_loop().time()
         self.engine.unauthenticated()

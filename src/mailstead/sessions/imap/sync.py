@@ -13,7 +13,7 @@ import msgspec
 from mailstead.model.flags import RETRIEVED, SYSTEM_FLAGS, format_flags
 from mailstead.model.mailbox import Mailbox
 from mailstead.protocol.imap import responses
-from mailstead.protocol.imap.numset import NumSet, select_seqnums, select_uids
+from mailstead.protocol.imap.numset import NUMBER_MAX, NumSet, select_seqnums, select_uids
 from mailstead.services.mailboxes.contents import Contents
 from mailstead.services.mailboxes.service import Update
 from mailstead.storage.messages import FlagsRow, Ranges
@@ -33,6 +33,7 @@ class Manner(msgspec.Struct, frozen=True):
     uid: bool = False
     modseq: bool = False
     vanished: bool = False
+    recent: bool = True  # nobody asks for that any more (RFC 9051 appendix E, 12)
 
 
 class View:
@@ -50,10 +51,15 @@ class View:
     )
 
     def __init__(
-        self, mailbox: Mailbox, contents: Contents, keywords: Iterable[str], read_only: bool
+        self,
+        mailbox: Mailbox,
+        contents: Contents,
+        keywords: Iterable[str],
+        read_only: bool,
+        recent: bool = True,
     ) -> None:
         self.mailbox, self.contents, self.read_only = mailbox, contents, read_only
-        self.recent_from: int = mailbox.first_recent
+        self.recent_from: int = mailbox.first_recent if recent else NUMBER_MAX
         self.recent_to: int = mailbox.first_recent  # up to here the store knows
         self.keywords = {name.lower(): name for name in keywords}
         self.dirty = False
@@ -124,7 +130,7 @@ def describe(view: View, update: Update, manner: Manner) -> bytes:
     view.contents = update.contents
     if len(view.contents.uids) > len(before.uids) - len(gone):
         pieces.append(responses.exists(len(view.contents.uids)))
-        pieces.append(responses.recent(view.recent))
+        pieces += [responses.recent(view.recent)] * manner.recent
     changed = [
         row
         for row in update.changes.rows
