@@ -4,8 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from mailstead.sessions.imap import progress
-from mailstead.sessions.imap import search as search_room
+from mailstead.sessions.imap import progress, scan
 from mailstead.testing.house import SimulatedWorld
 from mailstead.testing.transcript import compose, open_house
 
@@ -65,7 +64,7 @@ async def test_a_long_search_tells_how_far_it_is(
     world: SimulatedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "EVERY", timedelta(0))
-    monkeypatch.setattr(search_room, "BODIES_LIMIT", 2)
+    monkeypatch.setattr(scan, "BODIES_LIMIT", 2)
     house = await open_house(world)
     for _ in range(5):
         await house.deliver("alice", compose("One"))

@@ -1,5 +1,6 @@
-"""Duties that one worker of a machine has at a time: the queue, certificates; and those that one
-machine has of all that share a store: housekeeping, packing, learning.
+"""Duties that one worker of a machine has at a time: the queue, certificates, texts kept for
+searching; and those that one machine has of all that share a store: housekeeping, packing,
+learning.
 
 Whoever gets the lock does them; the others wait for it, and go on where a dead one left off: the
 kernel frees the lock of a process that is gone, and leases in the queue end by themselves.
@@ -33,6 +34,7 @@ class Duties:
             await self._acquire(lock)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._house.outbound.run())
+                group.create_task(self._house.mailboxes.texts.run())
                 if acme := self._house.config.tls.acme:
                     keeper = AcmeKeeper(
                         acme, self._house.config, self._house.world, self._house.store

@@ -32,8 +32,19 @@ class Columns:
     def put(self, name: str, values: list[Any]) -> None:
         """A further column."""
         self.values[name] = values
-        texts = sum(len(value) for value in values if type(value) is str)
-        self.size += len(values) + texts // VALUE_OCTETS
+        self.size += _size(values)
+
+    def longer(self, uids: "array[int]", fresh: dict[str, list[Any]]) -> "Columns":
+        """The same with messages behind."""
+        columns = Columns(uids)
+        columns.size = self.size + sum(map(_size, fresh.values()))
+        columns.values = {name: values + fresh[name] for name, values in self.values.items()}
+        return columns
+
+
+def _size(values: list[Any]) -> int:
+    texts = sum(len(value) for value in values if type(value) is str)
+    return len(values) + texts // VALUE_OCTETS
 
 
 class ColumnShelf:
@@ -64,14 +75,16 @@ class ColumnShelf:
         if known.uids == contents.uids:
             return known
         last = known.uids[-1] if known.uids else 0
+        fresh: dict[str, list[Any]] = {name: [] for name in known.values}
+        if known.values and contents.uids and contents.uids[-1] > last:
+            fresh = await self._aligned(contents, last, list(known.values))
+        if contents.uids[: len(known.uids)] == known.uids:
+            return known.longer(contents.uids, fresh)
         columns = Columns(contents.uids)
         here = set(contents.uids)
         left = [index for index, uid in enumerate(known.uids) if uid in here]
-        fresh = {}
-        if known.values and contents.uids and contents.uids[-1] > last:
-            fresh = await self._aligned(contents, last, list(known.values))
         for name, values in known.values.items():
-            columns.put(name, [values[index] for index in left] + fresh.get(name, []))
+            columns.put(name, [values[index] for index in left] + fresh[name])
         return columns
 
     async def _aligned(

@@ -125,17 +125,24 @@ def _find_stop(tx: Tx, mailbox: MailboxId, span: tuple[int, int], room: int, oct
 # ---------------------------------------------------------------------- texts of header fields
 
 TEXT_OF = "text:"  # before the name of a field: its decoded values, one a line
+TEXT_KEY = "text-key"  # see text_keys
+KEY_COLUMNS = ("content", "size", "internal_date")
 HEADERS_OCTETS = 4 * 1024 * 1024  # of a page of headers
 TEXT_LIMIT = 300  # characters of a text that is kept; for a longer one there is None
 ANCESTORS_LIMIT = 1000  # characters of the identifiers of those that a message answers
 
 
+_CHECK_BITS = 24
+
+
 def stored_for(names: Sequence[str]) -> tuple[list[str], int | None]:
     """The columns of the store that these are made of, and how many octets a page has."""
-    stored = [name for name in names if not name.startswith(TEXT_OF)]
-    if len(stored) == len(names):
-        return stored, None
-    return [*stored, "header"], HEADERS_OCTETS
+    stored = [name for name in names if not name.startswith(TEXT_OF) and name != TEXT_KEY]
+    if TEXT_KEY in names:
+        stored += [name for name in KEY_COLUMNS if name not in stored]
+    if any(name.startswith(TEXT_OF) for name in names):
+        return [*stored, "header"], HEADERS_OCTETS
+    return stored, None
 
 
 def columns_of(names: Sequence[str], page: Page) -> dict[str, list[Any]]:
@@ -144,11 +151,31 @@ def columns_of(names: Sequence[str], page: Page) -> dict[str, list[Any]]:
 
 
 def _column(name: str, page: Page) -> list[Any]:
+    if name == TEXT_KEY:
+        return text_keys(page)
     if name.startswith(TEXT_OF):
         field = name.removeprefix(TEXT_OF)
         texts = ["\n".join(header_text(header, field)) for header in page["header"]]
         return [text if len(text) <= TEXT_LIMIT else None for text in texts]
     return list(map(_shortened, page[name])) if name == "ancestors" else page[name]
+
+
+def text_keys(page: Page) -> list[int]:
+    """What the texts of each message are kept by; the page has to have KEY_COLUMNS.
+
+    The content, and what tells it from the content of that number in another state of the store:
+    whoever restored an old copy gives numbers to new mail that other mail had.
+    """
+    columns = (page[name] for name in KEY_COLUMNS)
+    return [
+        content << _CHECK_BITS | (size * 31 + received) % (1 << _CHECK_BITS)
+        for content, size, received in zip(*columns, strict=True)
+    ]
+
+
+def content_of(key: int) -> int:
+    """The content that the key begins with."""
+    return key >> _CHECK_BITS
 
 
 def _shortened(ancestors: str) -> str:

@@ -26,6 +26,7 @@ from mailstead.services.mailboxes.answers import AnswerShelf
 from mailstead.services.mailboxes.columns import ColumnShelf
 from mailstead.services.mailboxes.contents import Contents, Shelf, advance, from_snapshot
 from mailstead.services.mailboxes.reading import Page, columns_of, stored_for, work_on_page
+from mailstead.services.mailboxes.texts import TextShelf
 from mailstead.services.tracing import new_trace
 from mailstead.services.watch import Watch
 from mailstead.storage import accounts, blobs, changes, journal, mailboxes, messages, spam_lessons
@@ -36,6 +37,7 @@ from mailstead.storage.messages import NO_CONDITION, Copied, FlagsRow, Mode, Ran
 from mailstead.storage.packfile import DamagedBody
 from mailstead.storage.plan import Append, Appended, Body, JournalRow, Plan, StoredBody
 from mailstead.storage.store import WRITE_LIMIT, Store, Tx
+from mailstead.storage.texts import TEXTS, TextFiles
 
 T = TypeVar("T")
 
@@ -109,6 +111,7 @@ class Mailboxes:
         self._spool, self._budget = spool, budget or Budget()
         self._shelf, self._columns = Shelf(), ColumnShelf(self._load_columns)
         self.answers = AnswerShelf()
+        self.texts = TextShelf(store, world, TextFiles(spool / TEXTS))
 
     # ------------------------------------------------------------------ names
 

@@ -4,16 +4,12 @@ Keys that must all hold are parted: those on flags and numbers choose who is loo
 are asked of those only. Text is compared decoded and folded (message.text).
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Callable
 
-from mailstead.message.structure import load
-from mailstead.message.text import fold_case, header_text, searchable
-from mailstead.model.numbers import BlobId
+from mailstead.message.text import fold_case
 from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.commands import Result, Tag, Wanted
-from mailstead.protocol.imap.match import Need, SearchMessage, bind, matches, needs
+from mailstead.protocol.imap.match import Need, bind, matches, needs
 from mailstead.protocol.imap.numset import NumSet, format_ranges
 from mailstead.protocol.imap.search import (
     All,
@@ -21,39 +17,25 @@ from mailstead.protocol.imap.search import (
     Between,
     BodyHas,
     ChangedSince,
-    Dated,
     HasFlag,
     HeaderHas,
     Key,
-    Larger,
     Not,
     Numbers,
     Or,
-    Relation,
-    Smaller,
     TextHas,
     Within,
 )
-from mailstead.services.mailboxes.contents import Contents
-from mailstead.services.mailboxes.reading import TEXT_OF, Page
+from mailstead.services.mailboxes.reading import TEXT_OF
 from mailstead.sessions.imap.progress import Progress
+from mailstead.sessions.imap.scan import NEVER, find_in_store, keep_nothing, message_of
 from mailstead.sessions.imap.state import Session
-from mailstead.sessions.imap.sync import Senseless, View, to_spans
-from mailstead.storage.plan import StoredBody
-from mailstead.storage.store import from_micros, to_micros
+from mailstead.sessions.imap.sync import Senseless, View
+from mailstead.sessions.imap.texts import find_by_texts
+from mailstead.storage.store import to_micros
 
 AT_ONCE = 1000  # messages that are looked at in the loop
 MANY = 4  # a search of so little a part of a mailbox reads only that part
-COLUMNS_LIMIT = 1000  # messages of a page of columns
-HEADERS_LIMIT = 500  # of a page of headers
-BODIES_LIMIT = 64
-OCTETS_LIMIT = 1024 * 1024  # of a page of bodies, about
-HEADERS_OCTETS_LIMIT = 4 * 1024 * 1024  # of a page without bodies
-TEXT_LIMIT = 1024 * 1024  # characters of one message that are searched
-BODY_LIMIT = 4 * TEXT_LIMIT  # octets of its body that are read
-
-_NONE = date(1970, 1, 1)
-_NO_COLUMNS: Mapping[str, int] = {}
 
 
 async def search(session: Session, command: commands.Search) -> None:
@@ -164,7 +146,8 @@ async def find(session: Session, tag: Tag, wanted: Key) -> list[int]:
     if rest is not None and found:
         found, rest = await _find_in_columns(session, tag, rest, found)
     if rest is not None and found:
-        found = await _find_in_store(session, tag, rest, found)
+        progress = Progress(session, tag, len(found))
+        found = await find_by_texts(session, rest, found, progress)
     return found
 
 
@@ -184,7 +167,11 @@ async def _find_in_columns(
             texts = (await mailboxes.columns(contents, [field]))[field]
             unsure = [i for i in found if texts[i] is None]  # too long to be kept
             sure = [i for i in found if texts[i] is not None and text in texts[i]]
-            found = sorted(sure + await _find_in_store(session, tag, And((key,)), unsure))
+            if unsure:
+                progress = Progress(session, tag, len(unsure))
+                only = And((key,))
+                sure += await find_in_store(session, only, unsure, progress, keep_nothing)
+            found = sorted(sure)
         else:
             left.append(key)
     return found, And(tuple(left)) if left else None
@@ -208,7 +195,7 @@ def _fold(key: Key, view: View, now: int) -> Key:
         case Within(younger, seconds):
             moment = now - seconds * 1_000_000
             return Between(
-                "internal_date", moment if younger else -_NEVER, _NEVER if younger else moment
+                "internal_date", moment if younger else -NEVER, NEVER if younger else moment
             )
         case Numbers(numset, _) if numset.saved:
             return Numbers(NumSet(tuple((uid, uid) for uid in view.saved)), uid=True)
@@ -250,7 +237,7 @@ def _find_in_memory(view: View, program: Key) -> list[int]:
     return [
         index
         for index in range(len(contents.uids))
-        if matches(program, _message(contents, index, recent_from))
+        if matches(program, message_of(contents, index, recent_from))
     ]
 
 
@@ -268,207 +255,3 @@ def _quick_flags(program: Key) -> tuple[int, int] | None:
             case _:
                 return None
     return None if must & must_not else (must, must_not)
-
-
-def _no_fields(name: str) -> Sequence[str]:
-    return ()
-
-
-def _no_text() -> str:
-    return ""
-
-
-def _message(
-    contents: Contents,
-    index: int,
-    recent_from: int,
-    columns: Mapping[str, int] = _NO_COLUMNS,
-    size: int = 0,
-    received: date = _NONE,
-    sent: date | None = None,
-    fields: Callable[[str], Sequence[str]] = _no_fields,
-    header: Callable[[], str] = _no_text,
-    body: Callable[[], str] = _no_text,
-) -> SearchMessage:
-    uid = contents.uids[index]
-    return SearchMessage(
-        index + 1,
-        uid,
-        contents.flags[index],
-        contents.keywords[index],
-        uid >= recent_from,
-        contents.modseqs[index],
-        columns,
-        size,
-        received,
-        sent,
-        fields,
-        header,
-        body,
-    )
-
-
-# ---------------------------------------------------------------------- in the store
-
-
-class _Scan:
-    """A search of pages: which columns it reads, and what it finds in them."""
-
-    def __init__(self, view: View, program: And) -> None:
-        self.contents, self.recent_from = view.contents, view.recent_from
-        self.plain = [key for key in program.keys if isinstance(key, _Plain)]
-        others = tuple(key for key in program.keys if not isinstance(key, _Plain))
-        self.others = And(others)
-        self.probes = [probe for key in others if (probe := _probe(key))]
-        need = needs(self.others) if others else Need.NOTHING
-        self.limit = COLUMNS_LIMIT
-        self.octets: int | None = None
-        columns = {"uid": None} | {_column_of(key): None for key in self.plain}
-        if need & Need.COLUMNS:
-            columns |= dict.fromkeys(_COLUMNS)
-        if need & (Need.HEADER | Need.BODY):
-            columns["header"] = None
-            self.limit, self.octets = HEADERS_LIMIT, HEADERS_OCTETS_LIMIT
-        if need & Need.BODY:
-            columns |= dict.fromkeys(("structure", "blob", "body_size", "part"))
-            self.limit, self.octets = BODIES_LIMIT, OCTETS_LIMIT
-        self.columns = tuple(columns)
-
-    def find(self, page: Page) -> list[int]:
-        """The indices of the messages of the page that pass."""
-        rows: Sequence[int] = range(len(page.uids))
-        for key in self.plain:
-            rows = _pass_plain(key, page[_column_of(key)], rows)
-        for probe in self.probes:
-            rows = _pass_probe(probe, page["header"], rows)
-        indices = self.contents.locate(page.uids)
-        if self.others.keys:
-            rows = [row for row in rows if self._passes(page, row, indices[row])]
-        return [indices[row] for row in rows]
-
-    def _passes(self, page: Page, row: int, index: int) -> bool:
-        message = _message(
-            self.contents,
-            index,
-            self.recent_from,
-            *_column_values(page, row),
-            *_texts(page, row),
-        )
-        return matches(self.others, message)
-
-
-async def _find_in_store(session: Session, tag: Tag, program: And, among: list[int]) -> list[int]:
-    view = session.selected
-    scan, progress = _Scan(view, program), Progress(session, tag, len(among))
-    found: list[int] = []
-    ranges = view.ranges(to_spans(among))
-    while ranges:
-        some, ranges = await session.site.mailboxes.page(
-            view.contents.mailbox, ranges, scan.columns, scan.find, scan.limit, scan.octets
-        )
-        found += some
-        if ranges:
-            next_one = bisect_left(view.contents.uids, ranges[0][0])
-            await progress.tell(bisect_left(among, next_one))
-    return found
-
-
-_Plain = Dated | Larger | Smaller | Between
-_COLUMNS = ("size", "internal_date", "sent", "saved", "content")
-
-
-def _column_of(key: _Plain) -> str:
-    if isinstance(key, Between):
-        return key.column
-    if isinstance(key, Dated):
-        return "sent" if key.sent else "internal_date"
-    return "size"
-
-
-def _pass_plain(key: _Plain, values: Sequence[int | None], rows: Sequence[int]) -> list[int]:
-    """The rows whose number lies within what the key allows; none is in no range."""
-    low, high = _bounds(key)
-    return [row for row in rows if (value := values[row]) is not None and low <= value < high]
-
-
-def _bounds(key: _Plain) -> tuple[int, int]:
-    match key:
-        case Between(_, least, end):
-            return least, end
-        case Larger(octets):
-            return octets + 1, _NEVER
-        case Smaller(octets):
-            return 0, octets
-        case Dated(_, relation, day):
-            start = to_micros(datetime(day.year, day.month, day.day, tzinfo=UTC))
-            if relation is Relation.BEFORE:
-                return -_NEVER, start
-            return start, start + _DAY if relation is Relation.ON else _NEVER
-
-
-_DAY = 86_400_000_000  # microseconds
-_NEVER = 2**63
-
-
-def _probe(key: Key) -> bytes:
-    """A word that a header has to hold for the key to find it; empty if that cannot be said."""
-    if isinstance(key, HeaderHas) and key.text.isascii():
-        return max(key.text.split(), key=len, default="").encode("ascii")
-    return b""
-
-
-def _pass_probe(probe: bytes, headers: Sequence[bytes], rows: Sequence[int]) -> list[int]:
-    """The rows whose header holds the word; one that has to be decoded first may hold it."""
-    return [
-        row
-        for row in rows
-        if probe in (header := headers[row]).lower() or b"=?" in header or not header.isascii()
-    ]
-
-
-def _column_values(page: Page, row: int) -> tuple[Mapping[str, int], int, date, date | None]:
-    if any(column not in page for column in _COLUMNS):
-        return _NO_COLUMNS, 0, _NONE, None
-    sent = page["sent"][row]
-    return (
-        {column: page[column][row] for column in ("internal_date", "saved", "content")},
-        page["size"][row],
-        from_micros(page["internal_date"][row]).date(),
-        None if sent is None else from_micros(sent).date(),
-    )
-
-
-def _texts(
-    page: Page, row: int
-) -> tuple[Callable[[str], Sequence[str]], Callable[[], str], Callable[[], str]]:
-    """What is decoded only if a key asks for it, and then once."""
-    if "header" not in page:
-        return _no_fields, _no_text, _no_text
-    octets = page["header"][row]
-    texts: list[str] = []
-
-    def fields(name: str) -> Sequence[str]:
-        return header_text(octets, name)
-
-    def all_texts() -> list[str]:
-        if not texts:
-            body = _body(page, row) if "part" in page else b""
-            part = load(page["structure"][row])
-            texts.extend(searchable(octets, part, body, TEXT_LIMIT))
-        return texts
-
-    def header() -> str:
-        return all_texts()[0]
-
-    def body() -> str:
-        return "\n".join(all_texts()[1:])
-
-    return fields, header, body
-
-
-def _body(page: Page, row: int) -> bytes:
-    first, size = page["part"][row] or b"", page["body_size"][row]
-    if len(first) >= size:
-        return bytes(first)
-    stored = StoredBody(BlobId(page["blob"][row]), size)
-    return page.read_body(stored, 0, min(size, BODY_LIMIT))
