@@ -16,7 +16,16 @@ from mailstead.model.flags import DELETED, FLAGGED
 from mailstead.net.clock import SystemClock
 from mailstead.services.copying import Copied, Copying, Side
 from mailstead.services.packing import Packing
-from mailstead.storage import accounts, blobs, copying, mailboxes, messages, packs, postgres_tx
+from mailstead.storage import (
+    accounts,
+    blobs,
+    copying,
+    mailboxes,
+    messages,
+    packs,
+    placing,
+    postgres_tx,
+)
 from mailstead.storage.packbucket import open_bucket
 from mailstead.storage.packfile import PackFolder, Packs, pack_name
 from mailstead.storage.plan import Applied, Enqueue, JournalRow, Plan
@@ -87,7 +96,7 @@ async def fill(side: Side) -> None:
     for _ in range(5):
         await store.apply(plan(append(account, inbox), body=chance.randbytes(3000)))
     await store.apply(plan(Enqueue(b"Subject: x\r\n\r\n", "a@example.org", recipients(3))))
-    await store.write(lambda tx: messages.move(tx, inbox, [(3, 6)], archive))
+    await store.write(lambda tx: placing.move(tx, inbox, [(3, 6)], archive))
     await store.write(lambda tx: messages.set_flags(tx, inbox, [(8, 9)], "add", DELETED, ""))
     await store.write(lambda tx: messages.expunge(tx, inbox, ALL))
     await store.write(lambda tx: messages.set_flags(tx, inbox, ALL, "add", FLAGGED, "later"))

@@ -1,7 +1,7 @@
 """Old journal rows go; deletions that were cut short are ended."""
 
 from mailstead.model.flags import SEEN
-from mailstead.storage import accounts, mailboxes, messages
+from mailstead.storage import accounts, mailboxes, messages, placing
 from mailstead.storage.store import Tx
 from mailstead.testing.house import SimulatedWorld
 from mailstead.testing.invariants import broken
@@ -30,7 +30,7 @@ async def test_trash_and_junk_empty_themselves_after_thirty_days(world: Simulate
     def throw_away(tx: Tx) -> None:
         account = accounts.get_account(tx, "alice@example.org").id
         inbox, trash = (mailboxes.get(tx, account, name).id for name in ("INBOX", "Trash"))
-        messages.move(tx, inbox, [(1, 2)], trash)
+        placing.move(tx, inbox, [(1, 2)], trash)
 
     await house.house.store.write(throw_away)
     await world.sleep(days=29)
@@ -50,7 +50,7 @@ async def test_a_deletion_that_was_cut_short_is_ended(world: SimulatedWorld) -> 
     def cut_short(tx: Tx) -> None:
         account = accounts.get_account(tx, "alice@example.org").id
         inbox, work = (mailboxes.get(tx, account, name).id for name in ("INBOX", "Archive"))
-        messages.copy(tx, inbox, [(1, 1)], work)
+        placing.copy(tx, inbox, [(1, 1)], work)
         messages.set_flags(tx, work, [(1, 1)], "add", SEEN, "")
         mailboxes.delete(tx, account, "Archive")  # and here the power failed
 

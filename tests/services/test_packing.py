@@ -20,7 +20,7 @@ from mailstead.model.flags import DELETED
 from mailstead.model.numbers import MailboxId, OrganisationId, TraceId
 from mailstead.net.clock import ThreadOffload
 from mailstead.services.packing import PACK_SIZE, SMALL_PACK, SMALL_PACKS, Packing, choose
-from mailstead.storage import accounts, blobs, mailboxes, messages, packs
+from mailstead.storage import accounts, blobs, mailboxes, messages, packs, placing
 from mailstead.storage.blobs import PART_SIZE
 from mailstead.storage.packfile import DamagedBody, Files, PackFolder, RealFiles, pack_name
 from mailstead.storage.packs import Pack
@@ -320,7 +320,7 @@ async def test_any_order_of_work_keeps_every_body(tmp_path: Path, seed: int) -> 
     async def copy() -> None:
         for uid in chance.sample(sorted(expected), min(len(expected), 2)):
             copied = await shop.store.write(
-                lambda tx, uid=uid: messages.copy(tx, inbox(tx), [(uid, uid)], inbox(tx))
+                lambda tx, uid=uid: placing.copy(tx, inbox(tx), [(uid, uid)], inbox(tx))
             )
             expected[copied.copies[0]] = expected[uid]
 

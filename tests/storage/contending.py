@@ -22,7 +22,7 @@ from mailstead.model.errors import Refusal
 from mailstead.model.flags import DELETED, FLAGGED, SEEN
 from mailstead.model.numbers import AccountId, MailboxId, OrganisationId, TraceId
 from mailstead.net.clock import SystemClock
-from mailstead.storage import accounts, blobs, mailboxes, messages
+from mailstead.storage import accounts, blobs, mailboxes, messages, placing
 from mailstead.storage.claims import Asked, claim
 from mailstead.storage.packfile import PackFolder
 from mailstead.storage.plan import (
@@ -141,7 +141,7 @@ class Contender:
         archive = await self.store.read(lambda tx: mailboxes.get(tx, account, "Archive").id)
         upto = await self.store.read(lambda tx: mailboxes.find_by_id(tx, inbox).uidnext)  # type: ignore[union-attr]
         ranges = [(upto - 10, upto - self.chance.randint(0, 5))]
-        work = self.chance.choice([messages.copy, messages.move])
+        work = self.chance.choice([placing.copy, placing.move])
         copied = await self.store.write(lambda tx: work(tx, inbox, ranges, archive))
         self.uids += [(archive, uid) for uid in copied.copies]
         some = [(1, 2**32 - 1)]

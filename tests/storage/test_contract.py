@@ -13,7 +13,7 @@ from mailstead.model.entries import Accepted, Delivered, Queued
 from mailstead.model.errors import Refusal
 from mailstead.model.flags import DELETED, FLAGGED, SEEN
 from mailstead.model.numbers import AccountId, MailboxId, OrganisationId, TraceId
-from mailstead.storage import accounts, blobs, changes, journal, mailboxes, messages, queue
+from mailstead.storage import accounts, blobs, changes, journal, mailboxes, messages, placing, queue
 from mailstead.storage.accounts import Elsewhere, ToAccount, ToNobody, ToTargets
 from mailstead.storage.apply import apply_together
 from mailstead.storage.claims import Asked, claim
@@ -243,11 +243,11 @@ async def test_flags_copy_move_and_expunge_keep_the_books(open_store: Open) -> N
         lambda tx: messages.set_flags(tx, mailbox, [(3, 5)], "add", SEEN, "$junk")
     )
     assert [row.uid for row in again] == [5]  # the others had it all
-    copied = await store.write(lambda tx: messages.copy(tx, mailbox, [(1, 2)], archive))
+    copied = await store.write(lambda tx: placing.copy(tx, mailbox, [(1, 2)], archive))
     assert (copied.sources, copied.copies) == ((1, 2), (1, 2))
-    twice = await store.write(lambda tx: messages.copy(tx, mailbox, [(1, 1)], archive))
+    twice = await store.write(lambda tx: placing.copy(tx, mailbox, [(1, 1)], archive))
     assert twice.copies == (3,)
-    moved = await store.write(lambda tx: messages.move(tx, mailbox, [(1, 1), (6, 6)], archive))
+    moved = await store.write(lambda tx: placing.move(tx, mailbox, [(1, 1), (6, 6)], archive))
     assert (moved.sources, moved.copies) == ((1, 6), (4, 5))
     assert await store.read(broken) == []
     gone = await store.write(lambda tx: messages.expunge(tx, mailbox, ALL))

@@ -30,6 +30,7 @@ COMMANDS = {
     "domain": "Domains whose mail is ours.",
     "account": "People and programs with mailboxes.",
     "alias": "Addresses that lead to others.",
+    "mailbox": "Mailboxes, and who else in the organisation may use them.",
     "issuer": "Who issues tokens that log in instead of a password.",
     "sender": "What an account may send: as whom, to how many a day, in which stream.",
     "stream": "Kinds of mail that an organisation sends apart from its people's.",

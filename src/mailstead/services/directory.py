@@ -213,6 +213,9 @@ _SLICED = (
     " WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account) LIMIT :limit)",
     "DELETE FROM subscription WHERE (account, name) IN (SELECT account, name FROM subscription"
     " WHERE account = :account LIMIT :limit)",
+    "DELETE FROM mailbox_right WHERE (mailbox, account) IN (SELECT mailbox, account"
+    " FROM mailbox_right WHERE account = :account OR mailbox IN"
+    " (SELECT id FROM mailbox WHERE account = :account) LIMIT :limit)",
     "DELETE FROM retrieved WHERE (mailbox, uid) IN (SELECT mailbox, uid FROM retrieved"
     " WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account) LIMIT :limit)",
     "DELETE FROM correspondent WHERE (account, address) IN (SELECT account, address"
@@ -235,6 +238,8 @@ _AT_ONCE = (
     "DELETE FROM account_day WHERE account = :account",
     "DELETE FROM send_as WHERE account = :account",
     "DELETE FROM app_password WHERE account = :account",
+    "DELETE FROM mailbox_right WHERE account = :account",
+    "DELETE FROM mailbox_right WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account)",
     "DELETE FROM login_certificate WHERE account = :account",
     "DELETE FROM maildrop_lock WHERE account = :account",
     "DELETE FROM spam_lesson WHERE account = :account",

@@ -18,7 +18,7 @@ from mailstead.model.world import World
 from mailstead.services.accounts import Login
 from mailstead.services.mailboxes.service import Mailboxes, Retriever
 from mailstead.services.watch import Watch
-from mailstead.storage import mailboxes, maildrops, messages
+from mailstead.storage import mailboxes, maildrops, messages, placing
 from mailstead.storage.store import WRITE_LIMIT, Store, Tx
 
 MESSAGES_LIMIT = 1_000_000  # of a maildrop; the newer ones are seen when older ones are gone
@@ -173,7 +173,7 @@ def _put_into_trash(
         trash = named.id
     if trash is None:
         trash = mailboxes.create(tx, account, TRASH, SpecialUse.TRASH)
-    messages.move(tx, mailbox, _runs(uids), trash)
+    placing.move(tx, mailbox, _runs(uids), trash)
     maildrops.forget_retrieved(tx, mailbox, uids)
     return mailbox, trash
 

@@ -37,7 +37,7 @@ def list_all(tx: Tx, account: AccountId) -> list[Mailbox]:
     rows = tx.rows(
         f"SELECT {_COLUMNS} FROM mailbox WHERE account = :account ORDER BY name", account=account
     )
-    return [_mailbox(row) for row in rows]
+    return [from_row(row) for row in rows]
 
 
 def find(tx: Tx, account: AccountId, name: str) -> Mailbox | None:
@@ -47,7 +47,7 @@ def find(tx: Tx, account: AccountId, name: str) -> Mailbox | None:
         account=account,
         name=name,
     )
-    return None if row is None else _mailbox(row)
+    return None if row is None else from_row(row)
 
 
 def get(tx: Tx, account: AccountId, name: str) -> Mailbox:
@@ -61,7 +61,7 @@ def get(tx: Tx, account: AccountId, name: str) -> Mailbox:
 def find_by_id(tx: Tx, mailbox: MailboxId) -> Mailbox | None:
     """The mailbox, if it still is there."""
     row = tx.row(f"SELECT {_COLUMNS} FROM mailbox WHERE id = :id", id=mailbox)
-    return None if row is None else _mailbox(row)
+    return None if row is None else from_row(row)
 
 
 def create(
@@ -88,6 +88,8 @@ def create(
         use=None if special_use is None else special_use.value,
         modseq=modseq,
     )
+    if parent:  # RFC 4314 section 4: CREATE
+        tx.run(_INHERIT, id=id_, account=account, parent=parent)
     return MailboxId(id_)
 
 
@@ -125,6 +127,7 @@ def delete(tx: Tx, account: AccountId, name: str) -> MailboxId:
     tx.run("DELETE FROM mailbox WHERE id = :id", id=mailbox.id)
     tx.run("DELETE FROM keyword WHERE mailbox = :id", id=mailbox.id)
     tx.run("DELETE FROM expunged WHERE mailbox = :id", id=mailbox.id)
+    tx.run("DELETE FROM mailbox_right WHERE mailbox = :id", id=mailbox.id)
     tx.run(
         "INSERT INTO mailbox_gone (account, modseq, mailbox) VALUES (:account, :modseq, :id)",
         account=account,
@@ -207,13 +210,30 @@ def _count(tx: Tx, account: AccountId) -> int:
     return number
 
 
-_COLUMNS = (
-    "id, account, name, special_use, uidvalidity, uidnext, modseq, messages, unseen, deleted,"
-    " size, first_recent"
+_INHERIT = (
+    "INSERT INTO mailbox_right (mailbox, account, rights) SELECT :id, mailbox_right.account, rights"
+    " FROM mailbox_right JOIN mailbox ON mailbox.id = mailbox_right.mailbox"
+    " WHERE mailbox.account = :account AND mailbox.name = :parent"
 )
+COLUMNS = (
+    "id",
+    "account",
+    "name",
+    "special_use",
+    "uidvalidity",
+    "uidnext",
+    "modseq",
+    "messages",
+    "unseen",
+    "deleted",
+    "size",
+    "first_recent",
+)
+_COLUMNS = ", ".join(COLUMNS)
 
 
-def _mailbox(row: tuple[Any, ...]) -> Mailbox:
+def from_row(row: tuple[Any, ...]) -> Mailbox:
+    """The mailbox of a row of COLUMNS."""
     id_, account, name, use, uidvalidity, uidnext, modseq, *counters, first_recent = row
     messages, unseen, deleted, size = counters
     return Mailbox(

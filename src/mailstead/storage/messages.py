@@ -11,11 +11,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from mailstead.model.flags import DELETED, RETRIEVED, SEEN, join_keywords
+from mailstead.model.flags import DELETED, FLAGGED, RETRIEVED, SEEN, join_keywords
 from mailstead.model.numbers import (
     AccountId,
     BlobId,
-    EmailId,
     MailboxId,
     ModSeq,
     TraceId,
@@ -24,12 +23,13 @@ from mailstead.model.numbers import (
 )
 from mailstead.storage import blobs, mailboxes
 from mailstead.storage.plan import StoredBody
-from mailstead.storage.store import Tx, to_micros
+from mailstead.storage.store import Tx
 
 Ranges = Sequence[tuple[int, int]]  # UIDs, first and last
 Mode = Literal["replace", "add", "remove"]
 
 NO_CONDITION = 2**63 - 1  # modseq that no message is beyond
+ANY_FLAG = RETRIEVED - 1  # all bits that are flags; keywords go with FLAGGED (RFC 4314 section 4)
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -174,22 +174,24 @@ def set_flags(
     flags: int,
     keywords: str,
     unchanged_since: int = NO_CONDITION,
+    among: int = ANY_FLAG,
 ) -> list[FlagsRow]:
-    """Change flags; the rows that are different now. All others keep their modseq.
+    """Change flags, but only some; the rows that are different now. Others keep their modseq.
 
     Messages that changed after `unchanged_since` are left alone (RFC 7162 section 3.1.3).
     """
+    flags, keywords = flags & among, keywords if among & FLAGGED else ""
     changed = [
         (uid, old, (new, words))
         for uid, old, old_words, last in _flags_in(tx, mailbox, ranges)
         if last <= unchanged_since
-        and (new := _combine(old, flags, mode)) is not None
-        and (words := _combine_keywords(old_words, keywords, mode)) is not None
+        and (new := _combine(old, flags, mode, among)) is not None
+        and (words := _combine_keywords(old_words, keywords, mode, among)) is not None
         and (new, words) != (old, old_words)
     ]
     if not changed:
         return []
-    account = _account_of(tx, mailbox)
+    account = account_of(tx, mailbox)
     modseq = mailboxes.next_modseq(tx, account)
     tx.many(
         "UPDATE placement SET flags = :flags, keywords = :keywords, modseq = :modseq"
@@ -199,7 +201,7 @@ def set_flags(
             for uid, _, (new, words) in changed
         ],
     )
-    _add_keywords(tx, mailbox, {word for _, _, (_, words) in changed for word in words.split()})
+    add_keywords(tx, mailbox, {word for _, _, (_, words) in changed for word in words.split()})
     _count(
         tx,
         mailbox,
@@ -234,16 +236,16 @@ def take_recent(tx: Tx, mailbox: MailboxId) -> Uid:
     return Uid(first or 1)
 
 
-def _combine(old: int, flags: int, mode: Mode) -> int:
+def _combine(old: int, flags: int, mode: Mode, among: int) -> int:
     if mode == "add":
         return old | flags
     if mode == "remove":
         return old & ~flags
-    return old & RETRIEVED | flags
+    return old & ~among | flags
 
 
-def _combine_keywords(old: str, keywords: str, mode: Mode) -> str:
-    if mode == "replace" or not (old or keywords):
+def _combine_keywords(old: str, keywords: str, mode: Mode, among: int) -> str:
+    if (mode == "replace" and among & FLAGGED) or not (old or keywords):
         return keywords
     if not keywords:
         return old
@@ -290,109 +292,26 @@ def _flags_in(tx: Tx, mailbox: MailboxId, ranges: Ranges) -> Iterator[tuple[int,
         )
 
 
-# ---------------------------------------------------------------------- copy and move
-
-
-def copy(tx: Tx, mailbox: MailboxId, ranges: Ranges, target: MailboxId) -> Copied:
-    """Place the messages in another mailbox (or again in the same), flags and dates kept."""
-    rows = _placements(tx, mailbox, ranges)
-    return _place(tx, rows, target, _in_mailbox(tx, rows, target))
-
-
-def move(tx: Tx, mailbox: MailboxId, ranges: Ranges, target: MailboxId) -> Copied:
-    """Place the messages in another mailbox and take them out of this one (RFC 6851)."""
-    rows = _placements(tx, mailbox, ranges)
-    taken = set() if target == mailbox else _in_mailbox(tx, rows, target)
-    _take_out(tx, mailbox, rows)
-    copied = _place(tx, rows, target, taken)
-    _drop_homeless(tx, _account_of(tx, target), [row for row in rows if row[1] in taken])
-    return copied
-
-
-def _place(tx: Tx, rows: list[tuple[Any, ...]], target: MailboxId, taken: set[int]) -> Copied:
-    """New placements; an email that lies in the target already gets a second email there."""
-    account, uidvalidity, uidnext = tx.rows(
-        "SELECT account, uidvalidity, uidnext FROM mailbox WHERE id = :id", id=target
-    )[0]
-    modseq, saved = mailboxes.next_modseq(tx, account), to_micros(tx.now)
-    placements = []
-    for number, (_, email, content, flags, keywords, internal_date, size) in enumerate(rows):
-        if email in taken:
-            email = _second_email(tx, account, email, modseq, size)
-        placements.append(
-            {
-                "mailbox": target,
-                "uid": uidnext + number,
-                "email": email,
-                "content": content,
-                "modseq": modseq,
-                "flags": flags,
-                "keywords": keywords,
-                "internal_date": internal_date,
-                "saved": saved,
-                "size": size,
-            }
-        )
-    tx.many(_PLACE, placements)
-    _add_keywords(tx, target, {word for row in rows for word in row[4].split()})
-    tx.run(
-        "UPDATE mailbox SET uidnext = uidnext + :count WHERE id = :id", id=target, count=len(rows)
-    )
-    _count_rows(tx, target, modseq, rows, 1)
-    copies = tuple(Uid(uidnext + number) for number in range(len(rows)))
-    return Copied(UidValidity(uidvalidity), tuple(Uid(row[0]) for row in rows), copies)
-
-
-def _second_email(tx: Tx, account: AccountId, email: EmailId, modseq: ModSeq, size: int) -> int:
-    id_ = tx.allocate("email")
-    tx.run(
-        "INSERT INTO email (id, account, content, thread, trace, modseq)"
-        " SELECT :id, account, content, thread, trace, :modseq FROM email WHERE id = :email",
-        id=id_,
-        email=email,
-        modseq=modseq,
-    )
-    tx.run(
-        "UPDATE account SET used = used + :size, emails = emails + 1 WHERE id = :id",
-        id=account,
-        size=size,
-    )
-    return id_
-
-
-def _in_mailbox(tx: Tx, rows: list[tuple[Any, ...]], mailbox: MailboxId) -> set[int]:
-    """Which of these emails have a placement in the mailbox."""
-    return {
-        row[1]
-        for row in rows
-        if tx.value(
-            "SELECT 1 FROM placement WHERE email = :email AND mailbox = :mailbox",
-            email=row[1],
-            mailbox=mailbox,
-        )
-    }
-
-
 # ---------------------------------------------------------------------- expunge
 
 
 def expunge(tx: Tx, mailbox: MailboxId, ranges: Ranges) -> list[Uid]:
     """Delete those of the messages that carry \\Deleted; their UIDs."""
-    rows = [row for row in _placements(tx, mailbox, ranges) if row[3] & DELETED]
-    return _remove(tx, _account_of(tx, mailbox), mailbox, rows)
+    rows = [row for row in placements(tx, mailbox, ranges) if row[3] & DELETED]
+    return _remove(tx, account_of(tx, mailbox), mailbox, rows)
 
 
 def remove(tx: Tx, mailbox: MailboxId, uid: Uid) -> bool:
     """Delete the message, whatever its flags; False if it is not there."""
-    account = _account_of(tx, mailbox)
-    rows = _placements(tx, mailbox, [(uid, uid)]) if account else []
+    account = account_of(tx, mailbox)
+    rows = placements(tx, mailbox, [(uid, uid)]) if account else []
     return bool(_remove(tx, account, mailbox, rows))
 
 
 def clear(tx: Tx, account: AccountId, mailbox: MailboxId, limit: int) -> int:
     """Delete up to `limit` messages of a mailbox that may be gone itself; how many it were."""
     rows = tx.rows(
-        f"SELECT {_PLACEMENT} FROM placement WHERE mailbox = :id ORDER BY uid LIMIT :limit",
+        f"SELECT {PLACEMENT} FROM placement WHERE mailbox = :id ORDER BY uid LIMIT :limit",
         id=mailbox,
         limit=limit,
     )
@@ -412,13 +331,13 @@ def any_before(tx: Tx, mailbox: MailboxId, before: int) -> bool:
 def expire(tx: Tx, mailbox: MailboxId, before: int, limit: int) -> int:
     """Delete up to `limit` messages that were put into the mailbox before; how many it were."""
     rows = tx.rows(
-        f"SELECT {_PLACEMENT} FROM placement WHERE mailbox = :id AND saved < :before"
+        f"SELECT {PLACEMENT} FROM placement WHERE mailbox = :id AND saved < :before"
         " ORDER BY uid LIMIT :limit",
         id=mailbox,
         before=before,
         limit=limit,
     )
-    return len(_remove(tx, _account_of(tx, mailbox), mailbox, rows)) if rows else 0
+    return len(_remove(tx, account_of(tx, mailbox), mailbox, rows)) if rows else 0
 
 
 def clear_left_behind(tx: Tx, limit: int) -> int:
@@ -434,12 +353,12 @@ def _remove(
     tx: Tx, account: AccountId, mailbox: MailboxId, rows: list[tuple[Any, ...]]
 ) -> list[Uid]:
     if rows:
-        _take_out(tx, mailbox, rows)
-        _drop_homeless(tx, account, rows)
+        take_out(tx, mailbox, rows)
+        drop_homeless(tx, account, rows)
     return [Uid(row[0]) for row in rows]
 
 
-def _take_out(tx: Tx, mailbox: MailboxId, rows: list[tuple[Any, ...]]) -> None:
+def take_out(tx: Tx, mailbox: MailboxId, rows: list[tuple[Any, ...]]) -> None:
     """Delete the placements and leave tombstones."""
     if not rows:
         return
@@ -453,10 +372,10 @@ def _take_out(tx: Tx, mailbox: MailboxId, rows: list[tuple[Any, ...]]) -> None:
         "INSERT INTO expunged (mailbox, modseq, uid) VALUES (:mailbox, :modseq, :uid)",
         [{**key, "modseq": modseq} for key in keys],
     )
-    _count_rows(tx, mailbox, modseq, rows, -1)
+    count_rows(tx, mailbox, modseq, rows, -1)
 
 
-def _drop_homeless(tx: Tx, account: AccountId, rows: list[tuple[Any, ...]]) -> None:
+def drop_homeless(tx: Tx, account: AccountId, rows: list[tuple[Any, ...]]) -> None:
     """Delete the emails that have no placement left, and contents and bodies nobody uses."""
     gone = [
         row
@@ -494,12 +413,13 @@ def _drop_content(tx: Tx, content: int) -> None:
 # ---------------------------------------------------------------------- shared steps
 
 
-def _placements(tx: Tx, mailbox: MailboxId, ranges: Ranges) -> list[tuple[Any, ...]]:
+def placements(tx: Tx, mailbox: MailboxId, ranges: Ranges) -> list[tuple[Any, ...]]:
+    """The messages in the ranges, as rows of PLACEMENT."""
     return [
         row
         for first, last in ranges
         for row in tx.rows(
-            f"SELECT {_PLACEMENT} FROM placement WHERE mailbox = :mailbox"
+            f"SELECT {PLACEMENT} FROM placement WHERE mailbox = :mailbox"
             " AND uid BETWEEN :first AND :last ORDER BY uid",
             mailbox=mailbox,
             first=first,
@@ -508,14 +428,16 @@ def _placements(tx: Tx, mailbox: MailboxId, ranges: Ranges) -> list[tuple[Any, .
     ]
 
 
-def _account_of(tx: Tx, mailbox: MailboxId) -> AccountId:
+def account_of(tx: Tx, mailbox: MailboxId) -> AccountId:
+    """Whose mailbox it is."""
     account: AccountId = tx.value("SELECT account FROM mailbox WHERE id = :id", id=mailbox)
     return account
 
 
-def _count_rows(
+def count_rows(
     tx: Tx, mailbox: MailboxId, modseq: ModSeq, rows: list[tuple[Any, ...]], sign: int
 ) -> None:
+    """Add these messages to the counters of the mailbox, or with -1 take them away."""
     _count(
         tx,
         mailbox,
@@ -537,7 +459,8 @@ def _count(tx: Tx, mailbox: MailboxId, modseq: ModSeq, **changes: int) -> None:
     )
 
 
-def _add_keywords(tx: Tx, mailbox: MailboxId, names: set[str]) -> None:
+def add_keywords(tx: Tx, mailbox: MailboxId, names: set[str]) -> None:
+    """The mailbox knows these keywords from now on."""
     tx.many(
         "INSERT INTO keyword (mailbox, name) VALUES (:mailbox, :name) ON CONFLICT DO NOTHING",
         [{"mailbox": mailbox, "name": name} for name in sorted(names)],
@@ -552,9 +475,4 @@ def _deleted(flags: int) -> int:
     return int(bool(flags & DELETED))
 
 
-_PLACEMENT = "uid, email, content, flags, keywords, internal_date, size"
-_PLACE = (
-    "INSERT INTO placement (mailbox, uid, email, content, modseq, flags, keywords, internal_date,"
-    " saved, size) VALUES (:mailbox, :uid, :email, :content, :modseq, :flags, :keywords,"
-    " :internal_date, :saved, :size)"
-)
+PLACEMENT = "uid, email, content, flags, keywords, internal_date, size"

@@ -59,7 +59,10 @@ def test_responses(expected: bytes, actual: bytes) -> None:
             b'* STATUS "blurdybloop" (MESSAGES 231 UIDNEXT 44292)\r\n',
             responses.status_response("blurdybloop", [("MESSAGES", 231), ("UIDNEXT", 44292)]),
         ),
-        (b'* NAMESPACE (("" "/")) NIL NIL\r\n', responses.namespace("/")),
+        (
+            b'* NAMESPACE (("" "/")) (("Other Users/" "/")) NIL\r\n',
+            responses.namespace("/", "Other Users"),
+        ),
         (b"* ID NIL\r\n", responses.id([])),
         (b'* ID ("name" "Mailstead")\r\n', responses.id([("name", "Mailstead")])),
     ],

@@ -9,6 +9,7 @@ from datetime import datetime
 
 import msgspec
 
+from mailstead.protocol.imap.acl import AclCommand
 from mailstead.protocol.imap.fetch import Item
 from mailstead.protocol.imap.numset import NumSet
 from mailstead.protocol.imap.search import Key
@@ -201,6 +202,7 @@ class Return(enum.StrEnum):
     CHILDREN = "CHILDREN"
     SPECIAL_USE = "SPECIAL-USE"
     STATUS = "STATUS"
+    MYRIGHTS = "MYRIGHTS"  # RFC 8440
 
 
 class List(msgspec.Struct, frozen=True):
@@ -467,4 +469,5 @@ Command = (
     | Store
     | Copy
     | Move
+    | AclCommand
 )

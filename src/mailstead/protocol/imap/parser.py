@@ -30,6 +30,7 @@ from mailstead.protocol.imap.commands import (
 )
 from mailstead.protocol.imap.lexer import NOTHING, BadSyntax, Enabled, Lexer
 from mailstead.protocol.imap.on_messages import ON_MESSAGES
+from mailstead.protocol.imap.on_sharing import ON_SHARING
 
 ID_LIMIT = 30  # pairs, and octets of a name (RFC 2971 section 3.3)
 ID_VALUE_LIMIT = 1024  # octets
@@ -328,4 +329,5 @@ _OTHERS: dict[bytes, Callable[[Tag, Lexer], Command]] = {
     b"LSUB": _lsub,
     b"STATUS": _status,
     b"APPEND": _append,
+    **ON_SHARING,
 }

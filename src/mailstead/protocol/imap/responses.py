@@ -106,9 +106,31 @@ def quota(used: int, limit: int) -> bytes:
     return b'* QUOTA "" (' + said + b")\r\n"
 
 
-def quota_root(name: str, utf8: bool = False) -> bytes:
-    """`* QUOTAROOT "INBOX" ""`: all mailboxes of an account share its quota (RFC 9208)."""
-    return b"* QUOTAROOT " + mailbox_name(name, utf8) + b' ""\r\n'
+def quota_root(name: str, own: bool, utf8: bool = False) -> bytes:
+    """`* QUOTAROOT "INBOX" ""`: all mailboxes of an account share its quota (RFC 9208).
+
+    Other people's quotas have no name here, and what is theirs counts to no quota of one's own.
+    """
+    return b"* QUOTAROOT " + mailbox_name(name, utf8) + (b' ""' if own else b"") + b"\r\n"
+
+
+def acl(name: str, entries: Iterable[tuple[str, str]], utf8: bool = False) -> bytes:
+    """`* ACL "INBOX" bob@example.org lrs` (RFC 4314 section 3.6)."""
+    words = [astring(word.encode()) for entry in entries for word in entry]
+    return b" ".join([b"* ACL", mailbox_name(name, utf8), *words]) + b"\r\n"
+
+
+def list_rights(
+    name: str, said: bytes, required: str, others: Iterable[str], utf8: bool = False
+) -> bytes:
+    """`* LISTRIGHTS "INBOX" bob@example.org "" l r s` (RFC 4314 section 3.7)."""
+    words = [astring(said), *(astring(word.encode()) for word in (required, *others))]
+    return b" ".join([b"* LISTRIGHTS", mailbox_name(name, utf8), *words]) + b"\r\n"
+
+
+def my_rights(name: str, rights: str, utf8: bool = False) -> bytes:
+    """`* MYRIGHTS "INBOX" lrs` (RFC 4314 section 3.8)."""
+    return b"* MYRIGHTS %b %b\r\n" % (mailbox_name(name, utf8), astring(rights.encode()))
 
 
 def status_response(name: str, items: Iterable[tuple[str, int | str]], utf8: bool = False) -> bytes:
@@ -194,9 +216,11 @@ def internal_date(moment: datetime) -> bytes:
     ).encode("ascii")
 
 
-def namespace(delimiter: str) -> bytes:
-    """One personal namespace without prefix and no other (RFC 2342 section 5)."""
-    return b'* NAMESPACE (("" ' + string(delimiter.encode("ascii")) + b")) NIL NIL\r\n"
+def namespace(delimiter: str, others: str) -> bytes:
+    """A personal namespace without prefix, and that of other people (RFC 2342 section 5)."""
+    between = string(delimiter.encode("ascii"))
+    prefix = mailbox_name(others + delimiter)
+    return b'* NAMESPACE (("" %b)) ((%b %b)) NIL\r\n' % (between, prefix, between)
 
 
 def id(parameters: Iterable[tuple[str, str]]) -> bytes:

@@ -17,7 +17,7 @@ import msgspec
 from mailstead.model.entries import Retrieved
 from mailstead.model.errors import Refusal
 from mailstead.model.flags import DELETED, KEYWORDS_LIMIT
-from mailstead.model.mailbox import INBOX, Mailbox, SpecialUse
+from mailstead.model.mailbox import DELIMITER, INBOX, Mailbox, SpecialUse
 from mailstead.model.numbers import AccountId, MailboxId, ModSeq, OrganisationId, Uid
 from mailstead.model.world import World
 from mailstead.services.accounts import Login
@@ -26,16 +26,35 @@ from mailstead.services.mailboxes.answers import AnswerShelf
 from mailstead.services.mailboxes.columns import ColumnShelf
 from mailstead.services.mailboxes.contents import Contents, Shelf, advance, from_snapshot
 from mailstead.services.mailboxes.reading import Page, columns_of, stored_for, work_on_page
+from mailstead.services.mailboxes.sharing import Sharing
 from mailstead.services.mailboxes.texts import TextShelf
 from mailstead.services.tracing import new_trace
 from mailstead.services.watch import Watch
-from mailstead.storage import accounts, blobs, changes, journal, mailboxes, messages, spam_lessons
+from mailstead.storage import (
+    accounts,
+    blobs,
+    changes,
+    journal,
+    mailboxes,
+    messages,
+    placing,
+    rights,
+    spam_lessons,
+)
 from mailstead.storage.apply import apply_together
 from mailstead.storage.blobs import PART_SIZE, Budget, Gathering
 from mailstead.storage.changes import Changes
-from mailstead.storage.messages import NO_CONDITION, Copied, FlagsRow, Mode, Ranges
+from mailstead.storage.messages import (
+    ANY_FLAG,
+    NO_CONDITION,
+    Copied,
+    FlagsRow,
+    Mode,
+    Ranges,
+)
 from mailstead.storage.packfile import DamagedBody
 from mailstead.storage.plan import Append, Appended, Body, JournalRow, Plan, StoredBody
+from mailstead.storage.rights import Reached
 from mailstead.storage.store import WRITE_LIMIT, Store, Tx
 from mailstead.storage.texts import TEXTS, TextFiles
 
@@ -50,18 +69,23 @@ log = logging.getLogger("mailstead.mailboxes")
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """The mailboxes of an account, by name, and the names subscribed to."""
+    """The mailboxes of an account, by name, those of others, and the names subscribed to."""
 
     mailboxes: list[Mailbox]
     subscriptions: list[str]
+    shared: list[Reached] = []
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """A mailbox as it stands: counters, messages, keywords that any of them ever had."""
+    """A mailbox as it stands: counters, messages, keywords that any of them ever had.
+
+    `rights` are those of the account that opened it.
+    """
 
     mailbox: Mailbox
     contents: Contents
     keywords: list[str]
+    rights: str
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -112,19 +136,24 @@ class Mailboxes:
         self._shelf, self._columns = Shelf(), ColumnShelf(self._load_columns)
         self.answers = AnswerShelf()
         self.texts = TextShelf(store, world, TextFiles(spool / TEXTS))
+        self.sharing = Sharing(store, watch)
 
     # ------------------------------------------------------------------ names
 
     async def list_all(self, account: AccountId) -> Listing:
-        """Every mailbox and subscription of the account."""
+        """Every mailbox that the account sees, and its subscriptions."""
 
         def work(tx: Tx) -> Listing:
-            return Listing(mailboxes.list_all(tx, account), mailboxes.subscriptions(tx, account))
+            return Listing(
+                mailboxes.list_all(tx, account),
+                mailboxes.subscriptions(tx, account),
+                rights.list_shared(tx, account),
+            )
 
         return await self._store.read(work)
 
     async def get(self, account: AccountId, name: str) -> Mailbox:
-        """The mailbox of that name; Refusal if there is none."""
+        """The account's own mailbox of that name; Refusal if there is none."""
         return await self._store.look_up(lambda tx: mailboxes.get(tx, account, name))
 
     async def count_recent(self, mailbox: Mailbox) -> int:
@@ -144,9 +173,12 @@ class Mailboxes:
         """A new mailbox, with the levels above it that are missing."""
 
         def work(tx: Tx) -> MailboxId:
+            place = rights.place_new(tx, account, name)
+            if use is not None and place.owner != account:
+                raise Refusal("special uses are the owner's to give", "USEATTR")
             if use is not None and mailboxes.find_special(tx, account, use) is not None:
                 raise Refusal("another mailbox has this special use", "USEATTR")
-            return mailboxes.create(tx, account, name, use)
+            return mailboxes.create(tx, place.owner, place.name, use)
 
         return await self._store.write(work)
 
@@ -162,9 +194,14 @@ class Mailboxes:
 
     async def delete(self, account: AccountId, name: str) -> MailboxId:
         """Delete the mailbox and all mail in it."""
-        mailbox = await self._store.write(lambda tx: mailboxes.delete(tx, account, name))
+
+        def work(tx: Tx) -> tuple[AccountId, MailboxId]:
+            place = rights.place_of(tx, account, name)
+            return place.owner, mailboxes.delete(tx, place.owner, place.name)
+
+        owner, mailbox = await self._store.write(work)
         self._watch.wake([mailbox])
-        while await self._store.write(lambda tx: messages.clear(tx, account, mailbox, WRITE_LIMIT)):
+        while await self._store.write(lambda tx: messages.clear(tx, owner, mailbox, WRITE_LIMIT)):
             pass
         return mailbox
 
@@ -176,9 +213,11 @@ class Mailboxes:
         if old == INBOX:
             await self._empty_inbox(account, new)
         else:
-            await self._store.write(lambda tx: mailboxes.rename(tx, account, old, new))
+            await self._store.write(lambda tx: rights.rename(tx, account, old, new))
 
     async def _empty_inbox(self, account: AccountId, new: str) -> None:
+        if new.startswith(rights.OTHER_USERS + DELIMITER):
+            raise Refusal("a mailbox stays with its owner", "CANNOT")
         inbox = await self.get(account, INBOX)
         target = await self.create(account, new)
         while moved := await self._store.write(lambda tx: _move_some(tx, inbox.id, target)):
@@ -203,7 +242,8 @@ class Mailboxes:
         return opened
 
     def _open(self, tx: Tx, account: AccountId, name: str) -> Opened:
-        mailbox = mailboxes.get(tx, account, name)
+        reached = rights.get(tx, account, name, "r")
+        mailbox = reached.mailbox
         contents = self._shelf.find(mailbox.id)
         if contents is None or contents.modseq > mailbox.modseq:
             found = messages.snapshot(tx, mailbox.id)
@@ -213,7 +253,8 @@ class Mailboxes:
             later = changes.since(tx, mailbox.id, contents.modseq)
             assert later is not None
             contents = advance(contents, later)
-        return Opened(mailbox, contents, mailboxes.keywords(tx, mailbox.id))
+        keywords = mailboxes.keywords(tx, mailbox.id)
+        return Opened(mailbox, contents, keywords, reached.rights)
 
     async def update(self, contents: Contents) -> Update | None:
         """What has changed since these contents; None if the mailbox is gone."""
@@ -309,8 +350,12 @@ class Mailboxes:
         flags: int,
         keywords: str,
         unchanged_since: int = NO_CONDITION,
+        among: int = ANY_FLAG,
     ) -> Flagged:
-        """Change flags of at most WRITE_LIMIT messages, but of none changed after that modseq."""
+        """Change flags of at most WRITE_LIMIT messages, but of none changed after that modseq.
+
+        Flags that are not `among` those that may be changed stay what they are.
+        """
 
         def work(tx: Tx) -> Flagged:
             found = mailboxes.find_by_id(tx, mailbox)
@@ -321,7 +366,9 @@ class Mailboxes:
             failed: list[Uid] = []
             if unchanged_since != NO_CONDITION:
                 failed = messages.changed_after(tx, mailbox, ranges, unchanged_since)
-            rows = messages.set_flags(tx, mailbox, ranges, mode, flags, keywords, unchanged_since)
+            rows = messages.set_flags(
+                tx, mailbox, ranges, mode, flags, keywords, unchanged_since, among
+            )
             if keywords:
                 changed = [row.uid for row in rows]
                 spam_lessons.flagged(tx, mailbox, changed, keywords, mode == "remove")
@@ -334,7 +381,12 @@ class Mailboxes:
         return flagged
 
     async def copy(
-        self, mailbox: MailboxId, slices: Sequence[Ranges], target: MailboxId, expected: int | None
+        self,
+        mailbox: MailboxId,
+        slices: Sequence[Ranges],
+        target: MailboxId,
+        expected: int | None,
+        among: int = ANY_FLAG,
     ) -> list[Copied]:
         """Copy messages, all or none of them; a Refusal if not `expected` ones were there.
 
@@ -344,7 +396,7 @@ class Mailboxes:
         made: list[Copied] = []
         try:
             for ranges in slices:
-                made.append(await self._copy_some(mailbox, ranges, target))  # noqa: PERF401 taken back
+                made.append(await self._copy_some(mailbox, ranges, target, among))  # noqa: PERF401 taken back
             if expected is not None and expected != sum(len(one.copies) for one in made):
                 raise Refusal("some of the messages are gone", "EXPUNGEISSUED")
         except Exception:
@@ -355,10 +407,12 @@ class Mailboxes:
             self._watch.wake([target])
         return made
 
-    async def _copy_some(self, mailbox: MailboxId, ranges: Ranges, target: MailboxId) -> Copied:
+    async def _copy_some(
+        self, mailbox: MailboxId, ranges: Ranges, target: MailboxId, among: int
+    ) -> Copied:
         def work(tx: Tx) -> Copied:
             _check_target(tx, target)
-            copied = messages.copy(tx, mailbox, ranges, target)
+            copied = placing.copy(tx, mailbox, ranges, target, among)
             spam_lessons.moved(tx, mailbox, target, copied.copies)
             return copied
 
@@ -375,12 +429,14 @@ class Mailboxes:
 
         await self._store.write(work)
 
-    async def move(self, mailbox: MailboxId, ranges: Ranges, target: MailboxId) -> Copied:
+    async def move(
+        self, mailbox: MailboxId, ranges: Ranges, target: MailboxId, among: int = ANY_FLAG
+    ) -> Copied:
         """Move at most WRITE_LIMIT messages, in one write (RFC 6851)."""
 
         def work(tx: Tx) -> Copied:
             _check_target(tx, target)
-            moved = messages.move(tx, mailbox, ranges, target)
+            moved = placing.move(tx, mailbox, ranges, target, among)
             spam_lessons.moved(tx, mailbox, target, moved.copies)
             return moved
 
@@ -421,13 +477,18 @@ class Mailboxes:
         return (await self.append_all(login, mailbox, [message]))[0]
 
     async def append_all(
-        self, login: Login, mailbox: MailboxId, new: Sequence[NewMessage]
+        self,
+        login: Login,
+        mailbox: MailboxId,
+        new: Sequence[NewMessage],
+        owner: AccountId | None = None,
     ) -> list[Appended]:
-        """File messages of the owner's, all or none of them, in one transaction."""
+        """File messages, all or none of them, in one transaction; maybe in another's mailbox."""
         keywords = " ".join(filter(None, (one.keywords for one in new)))
         if keywords:
             await self._store.read(lambda tx: _check_keywords(tx, mailbox, keywords))
-        plans = [await self._plan(login, mailbox, one) for one in new]
+        to = login.account if owner is None else owner
+        plans = [await self._plan(login, to, mailbox, one) for one in new]
         if len(plans) == 1:
             applied = [await self._store.apply(plans[0])]
         else:
@@ -436,13 +497,14 @@ class Mailboxes:
         return [each for one in applied for each in one.appended]
 
     async def replace(
-        self, login: Login, source: MailboxId, uid: Uid, target: MailboxId, new: NewMessage
+        self, login: Login, source: MailboxId, uid: Uid, to: Mailbox, new: NewMessage
     ) -> Appended:
-        """File a message of the owner's and delete the one it replaces, in one transaction.
+        """File a message and delete the one it replaces, in one transaction.
 
         Of the quota only the difference counts (RFC 8508 section 3.4).
         """
-        plan = await self._plan(login, target, new)
+        target = to.id
+        plan = await self._plan(login, to.account, target, new)
 
         def work(tx: Tx) -> Appended:
             if new.keywords:
@@ -455,13 +517,15 @@ class Mailboxes:
         self._watch.wake({source, target})
         return appended
 
-    async def _plan(self, login: Login, mailbox: MailboxId, new: NewMessage) -> Plan:
+    async def _plan(
+        self, login: Login, owner: AccountId, mailbox: MailboxId, new: NewMessage
+    ) -> Plan:
         if new.body.size > PART_SIZE:
             rendered = await self._world.offload.run(lambda: render(new.header, new.body))
         else:
             rendered = render(new.header, new.body)
         step = Append(
-            account=login.account,
+            account=owner,
             mailbox=mailbox,
             header=new.header,
             rendered=rendered,
@@ -520,5 +584,5 @@ def _check_keywords(tx: Tx, mailbox: MailboxId, keywords: str) -> None:
 def _move_some(tx: Tx, source: MailboxId, target: MailboxId) -> int:
     rows = messages.page(tx, source, 1, 2**32, WRITE_LIMIT, ("uid",))
     if rows:
-        messages.move(tx, source, [(rows[0][0], rows[-1][0])], target)
+        placing.move(tx, source, [(rows[0][0], rows[-1][0])], target)
     return len(rows)

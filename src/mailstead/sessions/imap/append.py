@@ -7,13 +7,14 @@ filed, in one transaction, or none; what is replaced goes in the same one.
 from collections.abc import Sequence
 
 from mailstead.model.errors import Refusal, TemporaryFailure
+from mailstead.model.flags import FLAGGED
 from mailstead.model.numbers import Uid
 from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.events import AppendChunk, AppendEnd, AppendNext
 from mailstead.services.mailboxes.service import NewMessage
-from mailstead.sessions.imap.copy import end_expunge, find_target
-from mailstead.sessions.imap.state import READ_ONLY, Arrival, Incoming, Session, log
-from mailstead.sessions.imap.sync import Senseless
+from mailstead.sessions.imap.copy import check_rights, end_expunge, find_target
+from mailstead.sessions.imap.state import Arrival, Incoming, Session, log
+from mailstead.sessions.imap.sync import Senseless, flags_of
 from mailstead.storage.plan import Appended
 
 HEADER_LIMIT = 256 * 1024  # octets; of a longer header the rest counts as body
@@ -24,8 +25,8 @@ HEADERS_LIMIT = 1024 * 1024  # octets of all headers of one command: they stay i
 async def append(session: Session, command: commands.Append) -> None:
     """The command, before its first message: may it come?"""
     try:
-        mailbox = await find_target(session, command.mailbox)
-        _take_up(session, Incoming(mailbox, []), command.message)
+        await find_target(session, command.mailbox)
+        _take_up(session, Incoming(command.mailbox, []), command.message)
     except (Refusal, TemporaryFailure):
         session.engine.refuse_append()
         raise
@@ -35,17 +36,16 @@ async def replace(session: Session, command: commands.Replace) -> None:
     """RFC 8508 section 3.4, before the message: is there what it is to replace, may it come?"""
     try:
         replaced = _find_replaced(session, command)
-        mailbox = await find_target(session, command.mailbox)
-        _take_up(session, Incoming(mailbox, [], replaced), command.message)
+        await find_target(session, command.mailbox)
+        _take_up(session, Incoming(command.mailbox, [], replaced), command.message)
     except (Refusal, TemporaryFailure, Senseless):
         session.engine.refuse_append()
         raise
 
 
 def _find_replaced(session: Session, command: commands.Replace) -> Uid:
+    check_rights(session, "te")  # RFC 8508 section 4.1
     view = session.selected
-    if view.read_only:
-        raise Refusal(READ_ONLY, "READ-ONLY")
     spans = view.select(command.numset, command.uid)
     if not spans:
         raise Refusal("there is no message with that UID", "NONEXISTENT")
@@ -140,21 +140,28 @@ async def end(session: Session, event: AppendEnd) -> None:
 
 
 async def _file(session: Session, incoming: Incoming) -> Sequence[Appended]:
-    mailboxes, new = session.site.mailboxes, list(map(_new_message, incoming.arrivals))
+    """Rights are looked at again: a message may have taken long to come in."""
+    target = await find_target(session, incoming.name)
+    among, to = flags_of(target.rights), target.mailbox
+    mailboxes = session.site.mailboxes
+    new = [_new_message(arrival, among) for arrival in incoming.arrivals]
     if incoming.replaced is None:
-        return await mailboxes.append_all(session.owner, incoming.mailbox, new)
-    source = session.selected.contents.mailbox
-    return [
-        await mailboxes.replace(session.owner, source, incoming.replaced, incoming.mailbox, new[0])
-    ]
+        return await mailboxes.append_all(session.owner, to.id, new, to.account)
+    await session.check_rights()
+    if session.view is None:
+        raise Refusal("the message to be replaced is gone", "EXPUNGEISSUED")
+    check_rights(session, "te")
+    source = session.view.contents.mailbox
+    return [await mailboxes.replace(session.owner, source, incoming.replaced, to, new[0])]
 
 
-def _new_message(arrival: Arrival) -> NewMessage:
+def _new_message(arrival: Arrival, among: int) -> NewMessage:
+    """The message, with those of its flags that may be set."""
     message = arrival.message
     return NewMessage(
         bytes(arrival.header),
         arrival.body.finish(),
-        message.system,
-        message.keywords,
+        message.system & among,
+        message.keywords if among & FLAGGED else "",
         message.internal_date,
     )

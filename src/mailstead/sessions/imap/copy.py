@@ -5,11 +5,11 @@ from itertools import chain
 
 from mailstead.model.errors import Refusal
 from mailstead.model.flags import DELETED
-from mailstead.model.numbers import MailboxId
 from mailstead.protocol.imap import commands, responses
-from mailstead.sessions.imap.state import READ_ONLY, Session, highest
-from mailstead.sessions.imap.sync import to_spans
+from mailstead.sessions.imap.state import NO_RIGHT, READ_ONLY, Session, highest
+from mailstead.sessions.imap.sync import flags_of, to_spans
 from mailstead.storage.messages import Copied
+from mailstead.storage.rights import Reached
 
 
 async def copy(session: Session, command: commands.Copy) -> None:
@@ -20,7 +20,11 @@ async def copy(session: Session, command: commands.Copy) -> None:
     # A UID that is gone is passed over; a sequence number that is gone is not (RFC 2180 4.4.1).
     expected = None if command.uid else sum(stop - start for start, stop in spans)
     made = await session.site.mailboxes.copy(
-        view.contents.mailbox, view.slices(spans), target, expected
+        view.contents.mailbox,
+        view.slices(spans),
+        target.mailbox.id,
+        expected,
+        flags_of(target.rights),
     )
     await session.finish(command.tag, "COPY completed", _code(made), uid=command.uid)
 
@@ -28,13 +32,14 @@ async def copy(session: Session, command: commands.Copy) -> None:
 async def move(session: Session, command: commands.Move) -> None:
     """RFC 6851 section 3."""
     view = session.selected
-    if view.read_only:
-        session.refuse(command.tag, READ_ONLY, "READ-ONLY")
-        return
+    check_rights(session, "te")  # RFC 6851 section 4.2
     spans = view.select(command.numset, command.uid)
     target = await find_target(session, command.mailbox)
+    among = flags_of(target.rights)
     for ranges in view.slices(spans):
-        moved = await session.site.mailboxes.move(view.contents.mailbox, ranges, target)
+        moved = await session.site.mailboxes.move(
+            view.contents.mailbox, ranges, target.mailbox.id, among
+        )
         if code := _code([moved]):  # before the EXPUNGE responses (RFC 6851 section 4.3)
             session.write(responses.ok(responses.UNTAGGED, "Moved", code))
     await session.finish(command.tag, "MOVE completed", uid=command.uid)
@@ -42,9 +47,7 @@ async def move(session: Session, command: commands.Move) -> None:
 
 async def expunge(session: Session, command: commands.Expunge) -> None:
     """RFC 3501 section 6.4.3."""
-    if session.selected.read_only:
-        session.refuse(command.tag, READ_ONLY, "READ-ONLY")
-        return
+    check_rights(session, "e")
     await session.sync()  # others may have marked messages
     if session.view is not None:
         await expunge_deleted(session)
@@ -53,9 +56,7 @@ async def expunge(session: Session, command: commands.Expunge) -> None:
 
 async def uid_expunge(session: Session, command: commands.UidExpunge) -> None:
     """RFC 4315 section 2.1."""
-    if session.selected.read_only:
-        session.refuse(command.tag, READ_ONLY, "READ-ONLY")
-        return
+    check_rights(session, "e")
     await session.sync(uid=True)
     if session.view is not None:
         spans = session.view.select(command.numset, uid=True)
@@ -74,12 +75,20 @@ async def end_expunge(session: Session, tag: bytes, uid: bool, word: str = "EXPU
     await session.finish(tag, f"{word} completed", code, uid=uid)
 
 
-async def find_target(session: Session, name: str) -> MailboxId:
+def check_rights(session: Session, rights: str) -> None:
+    """Refusal if one of the rights is missing in the selected mailbox."""
+    view = session.selected
+    if not all(map(view.may, rights)):
+        raise Refusal(*((READ_ONLY, "READ-ONLY") if view.read_only else (NO_RIGHT, "NOPERM")))
+
+
+async def find_target(session: Session, name: str) -> Reached:
     """The mailbox to put messages in; a client may create it and try again (RFC 5530)."""
     try:
-        return (await session.site.mailboxes.get(session.owner.account, name)).id
+        return await session.site.mailboxes.sharing.reach(session.owner.account, name, "i")
     except Refusal as refusal:
-        raise Refusal(refusal.reason, "TRYCREATE") from refusal
+        code = "TRYCREATE" if refusal.code == "NONEXISTENT" else refusal.code
+        raise Refusal(refusal.reason, code) from refusal
 
 
 async def expunge_deleted(session: Session, among: "chain[int] | None" = None) -> None:

@@ -199,7 +199,7 @@ async def _note(
     sections = [item for item in command.items if isinstance(item, Section | Binary)]
     if any(map(_gives_text, sections)):
         _mark_retrieved(session, found)
-    if session.selected.read_only or all(section.peek for section in sections):
+    if not session.selected.may("s") or all(section.peek for section in sections):
         return
     flags = session.selected.contents.flags
     unseen = [i for start, stop in found for i in range(start, stop) if not flags[i] & SEEN]
@@ -224,6 +224,8 @@ async def _mark_seen(session: Session, unseen: Sequence[int], uid: bool) -> None
 
 def _mark_retrieved(session: Session, found: Sequence[tuple[int, int]]) -> None:
     view = session.selected
+    if not session.owns_selected:
+        return
     contents = view.contents
     fresh = [
         i for start, stop in found for i in range(start, stop) if contents.flags[i] < RETRIEVED

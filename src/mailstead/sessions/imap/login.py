@@ -11,6 +11,7 @@ from mailstead.net.deflate import DeflateStream
 from mailstead.net.tls import TlsStream, certificate_of
 from mailstead.protocol import sasl, sasl_mechanisms
 from mailstead.protocol.imap import commands, responses
+from mailstead.protocol.imap.acl import NEW_RIGHTS
 from mailstead.protocol.imap.events import SaslResponse
 from mailstead.protocol.imap.lexer import Enabled
 from mailstead.protocol.imap.numset import NUMBER_MAX
@@ -18,6 +19,7 @@ from mailstead.services.accounts import Login, LoginBusy, LoginRefused
 from mailstead.services.authenticating import Authentication, Result
 from mailstead.sessions.imap.state import Door, Session
 from mailstead.sessions.pump import Output
+from mailstead.storage.rights import OTHER_USERS
 
 HANDSHAKE_TIMEOUT = timedelta(seconds=30)
 LOGINS_LIMIT = 3  # failed log-ins of one session
@@ -59,6 +61,9 @@ _INSIDE = (
     "QUOTA",
     "QUOTA=RES-STORAGE",
     "UTF8=ACCEPT",
+    "ACL",
+    f"RIGHTS={NEW_RIGHTS}",
+    "LIST-MYRIGHTS",
 )
 _ENABLED = {
     "CONDSTORE": "CONDSTORE",
@@ -188,7 +193,7 @@ async def identify(session: Session, command: commands.Id) -> None:
 
 async def namespace(session: Session, command: commands.Namespace) -> None:
     """RFC 2342 section 5."""
-    session.write(responses.namespace(DELIMITER))
+    session.write(responses.namespace(DELIMITER, OTHER_USERS))
     await session.finish(command.tag, "NAMESPACE completed")
 
 

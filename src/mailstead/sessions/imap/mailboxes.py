@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from mailstead.model.errors import Refusal
 from mailstead.model.mailbox import DELIMITER, Mailbox, SpecialUse
 from mailstead.protocol.imap import commands, responses
+from mailstead.protocol.imap.acl import RIGHTS, format_rights
 from mailstead.protocol.imap.commands import Return, Selection, StatusItem
 from mailstead.protocol.imap.objectid import MAILBOX_ID, format_object_id
 from mailstead.services.mailboxes.service import Listing
@@ -41,18 +42,19 @@ async def get_quota(session: Session, command: commands.GetQuota) -> None:
 
 async def get_quota_root(session: Session, command: commands.GetQuotaRoot) -> None:
     """RFC 9208 section 4.1.2."""
-    mailbox = await session.site.mailboxes.get(session.owner.account, command.mailbox)
-    session.write(responses.quota_root(mailbox.name, session.utf8))
-    session.write(responses.quota(*await session.site.mailboxes.quota(session.owner.account)))
+    mailbox = await _read(session, command.mailbox)
+    own = mailbox.account == session.owner.account
+    session.write(responses.quota_root(mailbox.name, own, session.utf8))
+    if own:
+        session.write(responses.quota(*await session.site.mailboxes.quota(mailbox.account)))
     await session.finish(command.tag, "GETQUOTAROOT completed")
 
 
 async def delete(session: Session, command: commands.Delete) -> None:
     """RFC 3501 section 6.3.4; a session that deletes its own selected mailbox selects none."""
-    mailbox = await session.site.mailboxes.get(session.owner.account, command.mailbox)
     view = session.view
-    await session.site.mailboxes.delete(session.owner.account, command.mailbox)
-    if view is not None and view.contents.mailbox == mailbox.id:
+    gone = await session.site.mailboxes.delete(session.owner.account, command.mailbox)
+    if view is not None and view.contents.mailbox == gone:
         session.leave()
     await session.finish(command.tag, "DELETE completed")
 
@@ -77,9 +79,14 @@ async def unsubscribe(session: Session, command: commands.Unsubscribe) -> None:
 
 async def status(session: Session, command: commands.Status) -> None:
     """RFC 3501 section 6.3.10."""
-    mailbox = await session.site.mailboxes.get(session.owner.account, command.mailbox)
-    session.write(await _status(session, mailbox, command.items))
+    session.write(await _status(session, await _read(session, command.mailbox), command.items))
     await session.finish(command.tag, "STATUS completed")
+
+
+async def _read(session: Session, name: str) -> Mailbox:
+    """A mailbox whose messages the account may read."""
+    reached = await session.site.mailboxes.sharing.reach(session.owner.account, name, "r")
+    return reached.mailbox
 
 
 async def _status(session: Session, mailbox: Mailbox, items: tuple[StatusItem, ...]) -> bytes:
@@ -120,9 +127,11 @@ async def list_(session: Session, command: commands.List) -> None:
         names = found.names()
     for name in names:
         session.write(found.line(name))
-        mailbox = found.mailboxes.get(name)
-        if Return.STATUS in command.returns and mailbox is not None:
-            session.write(await _status(session, mailbox, command.status))
+        rights = found.rights(name)
+        if Return.MYRIGHTS in command.returns and rights:
+            session.write(responses.my_rights(name, format_rights(rights), session.utf8))
+        if Return.STATUS in command.returns and "r" in rights:
+            session.write(await _status(session, found.mailboxes[name], command.status))
     await session.finish(command.tag, "LIST completed")
 
 
@@ -131,7 +140,8 @@ async def list_one(session: Session, name: str) -> bytes:
     listing = await session.site.mailboxes.list_all(session.owner.account)
     returns = frozenset((Return.SUBSCRIBED, Return.CHILDREN, Return.SPECIAL_USE))
     command = commands.List(b"", "", (), returns=returns, extended=True)
-    return _Finder(listing, command, session.utf8).line(name)
+    found = _Finder(listing, command, session.utf8)
+    return found.line(name) if name in found.mailboxes else b""  # "r" without "l" (RFC 4314)
 
 
 class _Finder:
@@ -139,7 +149,9 @@ class _Finder:
 
     def __init__(self, listing: Listing, command: commands.List, utf8: bool) -> None:
         self.command, self.utf8 = command, utf8
-        self.mailboxes = {mailbox.name: mailbox for mailbox in listing.mailboxes}
+        self.shared = {one.mailbox.name: one for one in listing.shared}
+        self.mailboxes = {name: one.mailbox for name, one in self.shared.items()}
+        self.mailboxes |= {mailbox.name: mailbox for mailbox in listing.mailboxes}
         self.subscribed = set(listing.subscriptions)
         self.parents = set(_levels_above(self.mailboxes))
         self.above_subscribed = set(_levels_above(self.subscribed))
@@ -148,7 +160,9 @@ class _Finder:
     def names(self) -> list[str]:
         """What the command finds, sorted."""
         selection = self.command.selection
-        if Selection.SUBSCRIBED not in selection:
+        if not selection:
+            names = self.mailboxes.keys() | self._levels()
+        elif Selection.SUBSCRIBED not in selection:
             names = set(self.mailboxes)
         elif Selection.RECURSIVEMATCH in selection:
             names = self.subscribed | (self.above_subscribed & self.mailboxes.keys())
@@ -166,11 +180,28 @@ class _Finder:
             self._attributes(name), DELIMITER, name, child_info=below, utf8=self.utf8
         )
 
+    def rights(self, name: str) -> str:
+        """What the account may do in the mailbox; nothing if there is none."""
+        shared = self.shared.get(name)
+        if shared is not None and self.mailboxes[name] is shared.mailbox:
+            return shared.rights
+        return RIGHTS if name in self.mailboxes else ""
+
+    def _levels(self) -> set[str]:
+        """The levels above mailboxes of others, for `%` at the end (RFC 3501 section 6.3.8)."""
+        ends = [
+            Pattern(self.command.reference + one)
+            for one in self.command.patterns
+            if one[-1:] == "%"
+        ]
+        above = self.parents - self.mailboxes.keys() if ends else set()
+        return {name for name in above if any(pattern.matches(name) for pattern in ends)}
+
     def _attributes(self, name: str) -> list[str]:
         returns, extended = self.command.returns, self.command.extended
         attributes = []
         if name not in self.mailboxes:
-            attributes.append("\\NonExistent")
+            attributes.append("\\NonExistent" if extended else "\\Noselect")
         if Return.SUBSCRIBED in returns and name in self.subscribed:
             attributes.append("\\Subscribed")
         if Return.CHILDREN in returns or not extended:

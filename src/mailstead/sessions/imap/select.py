@@ -31,17 +31,17 @@ async def select(session: Session, command: commands.Select | commands.Examine) 
     session.condstore = session.condstore or command.condstore
     read_only = isinstance(command, commands.Examine)
     opened = await session.site.mailboxes.open(session.owner.account, command.mailbox)
-    view = View(opened.mailbox, opened.contents, opened.keywords, read_only, not session.rev2)
+    kept = opened.mailbox, opened.contents, opened.keywords
+    view = View(*kept, read_only, not session.rev2, opened.rights)
     session.enter(view)
     session.write(_describe(view, session.rev2))
     if session.rev2:
         session.write(await list_one(session, view.mailbox.name))
     if command.resync is not None and command.resync.uidvalidity == view.mailbox.uidvalidity:
         await _resynchronise(session, view, command.resync)
-    if read_only:
-        session.write(responses.ok(command.tag, "EXAMINE completed", "READ-ONLY"))
-    else:
-        session.write(responses.ok(command.tag, "SELECT completed", "READ-WRITE"))
+    text = "EXAMINE completed" if read_only else "SELECT completed"
+    code = "READ-ONLY" if view.read_only else "READ-WRITE"
+    session.write(responses.ok(command.tag, text, code))
 
 
 async def _resynchronise(session: Session, view: View, known: Resync) -> None:
@@ -114,7 +114,7 @@ def _describe(view: View, rev2: bool) -> bytes:
 
 async def close(session: Session, command: commands.Close) -> None:
     """Expunge without a word and leave (RFC 3501 section 6.4.2)."""
-    if not session.selected.read_only:
+    if session.selected.may("e"):
         await session.refresh()
         if session.view is not None:
             await expunge_deleted(session)

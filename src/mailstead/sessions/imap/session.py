@@ -12,8 +12,10 @@ from typing import Any
 
 from mailstead.model.errors import Refusal, TemporaryFailure
 from mailstead.model.world import Stream
+from mailstead.protocol.imap import acl as on_rights
 from mailstead.protocol.imap import commands, events, responses
 from mailstead.sessions.imap import (
+    acl,
     append,
     copy,
     fetch,
@@ -164,6 +166,10 @@ async def _answer(session: Session, command: commands.Command) -> None:
             session.engine.refuse_append()
         _complain(session, command.tag, _WHY_NOT[session.state])
         return
+    if type(command) in _SELECTED:
+        await session.check_rights()
+        if session.closing:
+            return
     await _attempt(session, command.tag, handler, command)
 
 
@@ -237,6 +243,11 @@ _AUTHENTICATED: dict[type, Handler] = {
     commands.GetQuotaRoot: mailboxes.get_quota_root,
     commands.Append: append.append,
     commands.Idle: idle.idle,
+    on_rights.SetAcl: acl.set_acl,
+    on_rights.DeleteAcl: acl.delete_acl,
+    on_rights.GetAcl: acl.get_acl,
+    on_rights.ListRights: acl.list_rights,
+    on_rights.MyRights: acl.my_rights,
 }
 _SELECTED: dict[type, Handler] = {
     commands.Check: login.noop,

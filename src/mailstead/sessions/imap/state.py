@@ -14,7 +14,7 @@ from datetime import timedelta
 import msgspec
 
 from mailstead.model.errors import TemporaryFailure
-from mailstead.model.numbers import MailboxId, Uid
+from mailstead.model.numbers import Uid
 from mailstead.model.world import Stream, World
 from mailstead.protocol.imap import responses
 from mailstead.protocol.imap.commands import NewMessage
@@ -24,12 +24,13 @@ from mailstead.services.authenticating import Authentication
 from mailstead.services.doorkeeper import Doorkeeper, Guest
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.watch import Watch
-from mailstead.sessions.imap.sync import Manner, View, describe
+from mailstead.sessions.imap.sync import Manner, View, describe, flag_lists
 from mailstead.sessions.pump import Output, Pace, Reader
 from mailstead.storage.blobs import Gathering
 
 SEND_TIMEOUT = timedelta(minutes=5)  # a peer that takes nothing
 READ_ONLY = "The mailbox is read-only"
+NO_RIGHT = "You have no right to do that in this mailbox"
 
 log = logging.getLogger("mailstead.imap")
 
@@ -72,9 +73,12 @@ class Arrival(msgspec.Struct):
 
 
 class Incoming(msgspec.Struct):
-    """The messages of an APPEND, of which the last is coming in; why they cannot be kept."""
+    """The messages of an APPEND, of which the last is coming in; why they cannot be kept.
 
-    mailbox: MailboxId
+    `name` is what the account calls the mailbox.
+    """
+
+    name: str
     arrivals: list[Arrival]
     replaced: Uid | None = None  # of the selected mailbox: what goes when the message comes
     failure: str = ""
@@ -167,7 +171,10 @@ class Session:
 
     async def sync(self, expunges: bool = True, uid: bool = False) -> None:
         """Tell what has changed in the selected mailbox since the client was last told."""
-        view = self.selected
+        await self.check_rights()
+        if self.view is None:
+            return
+        view = self.view
         view.dirty = False
         update = await self.site.mailboxes.update(view.contents)
         if update is None:
@@ -178,6 +185,28 @@ class Session:
             view.dirty = True  # all of it later: sequence numbers must not shift now
         else:
             self.write(describe(view, update, self.manner(uid)))
+
+    @property
+    def owns_selected(self) -> bool:
+        """Whether the selected mailbox is one of the account's own."""
+        return self.selected.mailbox.account == self.owner.account
+
+    async def check_rights(self) -> None:
+        """In somebody else's mailbox: look whether the rights are still the same.
+
+        Who may no longer read it is sent away (RFC 4314 section 5.1.1).
+        """
+        view = self.view
+        if view is None or self.owns_selected:
+            return
+        sharing = self.site.mailboxes.sharing
+        rights = await sharing.rights_in(self.owner.account, view.mailbox.id)
+        if "r" not in rights:
+            self.leave()
+            self.end("The selected mailbox is gone, or you may no longer read it")
+        elif rights != view.rights:
+            view.rights = rights
+            self.write(flag_lists(view))
 
     def manner(self, uid: bool) -> Manner:
         """How changes are told; `uid`: the command was one with UIDs (RFC 7162 section 3.2.4)."""
@@ -220,7 +249,8 @@ class Session:
         Written after the fact: two that come at the same time may both see it, which is allowed.
         """
         uids = view.contents.uids
-        if not view.read_only and uids and uids[-1] >= view.recent_to:
+        own = self.login is not None and view.mailbox.account == self.login.account
+        if own and not view.read_only and uids and uids[-1] >= view.recent_to:
             view.recent_to = uids[-1] + 1
             mailbox = view.contents.mailbox
             self.later(lambda: self.site.mailboxes.take_recent(mailbox))

@@ -5,9 +5,10 @@ from typing import Literal
 
 import msgspec
 
+from mailstead.model.flags import FLAGGED
 from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.commands import StoreMode
-from mailstead.sessions.imap.state import READ_ONLY, Session
+from mailstead.sessions.imap.state import NO_RIGHT, READ_ONLY, Session
 from mailstead.sessions.imap.sync import View, flags_responses, new_keywords
 from mailstead.storage.messages import NO_CONDITION, FlagsRow
 
@@ -25,6 +26,9 @@ async def store(session: Session, command: commands.Store) -> None:
     if view.read_only:
         session.refuse(command.tag, READ_ONLY, "READ-ONLY")
         return
+    if not _may_change(view, command):
+        session.refuse(command.tag, NO_RIGHT, "NOPERM")
+        return
     spans = view.select(command.numset, command.uid)
     if command.unchanged_since is not None:
         session.enable_condstore()
@@ -35,7 +39,7 @@ async def store(session: Session, command: commands.Store) -> None:
         NO_CONDITION if command.unchanged_since is None else command.unchanged_since,
     )
     changed, alone, failed = await change_flags(session, spans, change)
-    if command.mode is not StoreMode.REMOVE:
+    if command.mode is not StoreMode.REMOVE and view.may("w"):
         session.write(new_keywords(view, (command.keywords,)))
     if not command.silent:
         for span in spans:
@@ -52,6 +56,12 @@ async def store(session: Session, command: commands.Store) -> None:
         command.uid,
         command.uid,
     )
+
+
+def _may_change(view: View, command: commands.Store) -> bool:
+    """Whether one of the flags may be changed; then the others just stay (RFC 4314 section 4)."""
+    named = command.system | (FLAGGED if command.keywords else 0)
+    return bool(view.changeable & named) or (not named and bool(view.changeable))
 
 
 def _modified(view: View, failed: Sequence[int], uid: bool) -> str:
@@ -87,7 +97,13 @@ async def change_flags(
     try:
         for ranges in view.slices(spans):
             done = await session.site.mailboxes.set_flags(
-                mailbox, ranges, change.mode, change.system, change.keywords, change.unchanged_since
+                mailbox,
+                ranges,
+                change.mode,
+                change.system,
+                change.keywords,
+                change.unchanged_since,
+                view.changeable,
             )
             failed += [i for uid in done.failed if (i := view.contents.find(uid)) is not None]
             # If nobody else wrote in between, the client knows all up to this write.

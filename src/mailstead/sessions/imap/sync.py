@@ -10,16 +10,17 @@ from functools import lru_cache
 
 import msgspec
 
-from mailstead.model.flags import RETRIEVED, SYSTEM_FLAGS, format_flags
+from mailstead.model.flags import DELETED, FLAGGED, SEEN, SYSTEM_FLAGS, format_flags
 from mailstead.model.mailbox import Mailbox
 from mailstead.protocol.imap import responses
+from mailstead.protocol.imap.acl import RIGHTS
 from mailstead.protocol.imap.numset import NUMBER_MAX, NumSet, select_seqnums, select_uids
 from mailstead.services.mailboxes.contents import Contents
 from mailstead.services.mailboxes.service import Update
-from mailstead.storage.messages import FlagsRow, Ranges
+from mailstead.storage.messages import ANY_FLAG, FlagsRow, Ranges
 from mailstead.storage.store import WRITE_LIMIT
 
-_SHOWN = RETRIEVED - 1  # the bits that are flags of IMAP
+_SHOWN = ANY_FLAG  # the bits that are flags of IMAP
 
 
 class Senseless(Exception):
@@ -42,11 +43,12 @@ class View:
     __slots__ = (
         "contents",
         "dirty",
+        "examined",
         "keywords",
         "mailbox",
-        "read_only",
         "recent_from",
         "recent_to",
+        "rights",
         "saved",
     )
 
@@ -55,15 +57,31 @@ class View:
         mailbox: Mailbox,
         contents: Contents,
         keywords: Iterable[str],
-        read_only: bool,
+        examined: bool,
         recent: bool = True,
+        rights: str = RIGHTS,
     ) -> None:
-        self.mailbox, self.contents, self.read_only = mailbox, contents, read_only
+        self.mailbox, self.contents, self.examined = mailbox, contents, examined
+        self.rights = rights  # of RFC 4314, that the client knows of
         self.recent_from: int = mailbox.first_recent if recent else NUMBER_MAX
         self.recent_to: int = mailbox.first_recent  # up to here the store knows
         self.keywords = {name.lower(): name for name in keywords}
         self.dirty = False
         self.saved: Sequence[int] = ()  # UIDs that a search saved as `$` (RFC 5182)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be changed (RFC 4314 section 5.2)."""
+        return not any(map(self.may, "iestw"))
+
+    def may(self, right: str) -> bool:
+        """Whether the right is there to be used; not after EXAMINE."""
+        return not self.examined and right in self.rights
+
+    @property
+    def changeable(self) -> int:
+        """The flags that may be changed, as bits; keywords go with \\Flagged."""
+        return 0 if self.examined else flags_of(self.rights)
 
     @property
     def recent(self) -> int:
@@ -163,11 +181,20 @@ def new_keywords(view: View, keywords: Iterable[str]) -> bytes:
 def flag_lists(view: View) -> bytes:
     """Which flags the mailbox knows, and which the client may change (RFC 3501 section 7.1)."""
     names = [*sorted(SYSTEM_FLAGS), *view.keywords.values()]
-    permanent = "" if view.read_only else " ".join([*names, "\\*"])
-    said = "No flags can be changed" if view.read_only else "Flags that can be changed"
+    bits = view.changeable
+    permanent = [name for name in sorted(SYSTEM_FLAGS) if bits & SYSTEM_FLAGS[name]]
+    if bits & FLAGGED:
+        permanent += [*view.keywords.values(), "\\*"]
+    said = "Flags that can be changed" if permanent else "No flags can be changed"
     return responses.flags(names) + responses.ok(
-        responses.UNTAGGED, said, f"PERMANENTFLAGS ({permanent})"
+        responses.UNTAGGED, said, f"PERMANENTFLAGS ({' '.join(permanent)})"
     )
+
+
+def flags_of(rights: str) -> int:
+    """The flags that these rights allow to change, as bits (RFC 4314 section 4)."""
+    bits = {"s": SEEN, "t": DELETED, "w": ANY_FLAG & ~(SEEN | DELETED)}
+    return sum(bits[right] for right in bits if right in rights)
 
 
 def flags_responses(
