@@ -75,6 +75,21 @@ def test_get(name, expected):
     assert h.get(HEADER, name) == (expected[0] if expected else None)
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("Subject",), True),
+        (("X", "RECEIVED"), True),
+        (("X", "words"), False),  # on a line of its own, it is still a value
+        (("x-empty",), True),
+        ((".*",), False),
+        (("Sübject", "\ud800"), False),
+    ],
+)
+def test_has_any(names, expected):
+    assert h.has_any(HEADER, names) is expected
+
+
 @pytest.mark.parametrize("header", [b"", b"\r\n", b"\n", b"A", b":", b": x\r\n", b"\0\xff\r\r\n\n"])
 def test_nothing_to_find(header):
     assert (h.fields(header), h.get(header, "A")) == ([], None)

@@ -26,9 +26,7 @@ from mailstead.services.inbound.scoring import hosts_of
 from mailstead.services.inbound.screening import (
     Outcome,
     entries_of,
-    hosts_author,
     outcome_of,
-    wishes_of,
 )
 from mailstead.storage.store import Tx
 
@@ -69,11 +67,11 @@ async def _judge(
     now, store = house.world.clock.now(), house.store
     message = await site.scoring.read(header, body)
     links = subjects_of_domains(hosts_of(message))
-    hosted = await store.read(lambda tx: hosts_author(tx, header))
+    hosted = await site.wishes.host_any(gathering.authors)
     found = await store.read(lambda tx: _recipient(tx, to))
     evidence = await gathering.finish(now, Manners(client.helo), links, hosted=hosted)
     (scored,) = await site.scoring.score(message, evidence, [found], now)
-    wishes = await store.read(lambda tx: wishes_of(tx, found))
+    (wishes,) = await site.wishes.find([found])
     verdict = outcome_of(judge(evidence, wishes), evidence, found, scored, TraceId("none"))
     recipient, score = str(found.address), scored.score
     verdict = await site.own_code.review(evidence, verdict, recipient, score)

@@ -68,11 +68,22 @@ def get(header: bytes, name: str) -> bytes | None:
     return unfold(match[1]) if match else None
 
 
+def has_any(header: bytes, names: tuple[str, ...]) -> bool:
+    """Whether there is a field of one of these names."""
+    return _any_of(names).search(b"\n" + header) is not None
+
+
 def unfold(value: bytes) -> bytes:
     """The value on one line (RFC 5322 section 2.2.3)."""
     if b"\n" in value:
         value = value.replace(b"\r\n", b"").replace(b"\n", b"")
     return value.strip()
+
+
+@functools.lru_cache(maxsize=256)
+def _any_of(names: tuple[str, ...]) -> "re.Pattern[bytes]":
+    literals = b"|".join(re.escape(name.encode("utf-8", "replace")) for name in names)
+    return re.compile(rb"\n(?:%b)[ \t]*:" % literals, re.I)
 
 
 @functools.lru_cache(maxsize=256)

@@ -36,6 +36,7 @@ from mailstead.services.inbound.lists import Lists
 from mailstead.services.inbound.own_code import OwnCode
 from mailstead.services.inbound.scoring import Scoring
 from mailstead.services.inbound.site import Site
+from mailstead.services.inbound.wishes import KnownWishes
 from mailstead.services.limits import LOOPBACK, Counters, parse_networks
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.maildrops import Maildrops
@@ -162,6 +163,7 @@ def _site(
         scoring=Scoring(told, world.clock, world.offload),
         filters=Filters(told, world, config.folder, budget, meter),
         own_code=OwnCode(told, world),
+        wishes=KnownWishes(told, world.clock),
         catch=_catch(config),
         meter=meter,
     )

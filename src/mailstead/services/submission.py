@@ -66,15 +66,17 @@ def complete(
     header: bytes, login: str, hostname: str, trace: TraceId, now: datetime
 ) -> CompletedHeader:
     """The header with what is missing and without what is not to be told (RFC 6409 section 8)."""
-    changes = [f"{name} taken away" for name in _TAKEN_AWAY if fields.get_all(header, name)]
-    header = fields.remove(header, _TAKEN_AWAY) if changes else header
+    changes = []
+    if fields.has_any(header, _TAKEN_AWAY):
+        changes = [f"{name} taken away" for name in _TAKEN_AWAY if fields.has_any(header, (name,))]
+        header = fields.remove(header, _TAKEN_AWAY)
     missing = {
         "From": login,
         "Date": format_date(now),
         "Message-ID": f"<{trace}@{hostname}>",
     }
     for name, value in missing.items():
-        if fields.get(header, name) is None:
+        if not fields.has_any(header, (name,)):
             header = fields.append_field(header, name, value)
             changes.append(f"{name} added")
     return CompletedHeader(header, tuple(changes))

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from mailstead.message.addresses import HeaderAddress, mailboxes
 from mailstead.message.header import decode
@@ -21,7 +21,7 @@ from mailstead.spam.sight import Link, Sight, charset_of, file_name, without_lin
 
 HEADER_TOKEN_LIMIT = 1000  # different tokens of the header and the shape
 TEXT_TOKEN_LIMIT = 3000  # different tokens of the text
-WORD_LIMIT = 700  # words of the text that are looked at, repeated ones too
+WORD_LIMIT = 400  # words of the text that are looked at, repeated ones too; more teach nothing more
 HIDDEN_LIMIT = 200  # words of hidden text
 SUBJECT_LIMIT = 50  # words of the subject
 RECEIVED_LIMIT = 6  # Received fields, from the top
@@ -89,25 +89,31 @@ def _place_id(place: str) -> int:
 
 
 # The same words come again and again, and to hash one costs ten times what it costs to find it.
-_known: dict[str, int] = {}
-_known_whole: dict[str, int] = {}  # of what is a word whatever it looks like
+class _Known(dict[str, int]):
+    """Numbers of words, each worked out by `number_of` when it is first asked for."""
+
+    def __init__(self, number_of: Callable[[str], int]) -> None:
+        self._number_of = number_of
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= KNOWN_WORDS:
+            self.clear()
+        number = self[word] = self._number_of(word)
+        return number
 
 
 def _ids(words: list[str]) -> list[int]:
     """The numbers of the words; 0 for what is no word."""
-    found = list(map(_known.get, words))
-    if None in found:
-        if len(_known) > KNOWN_WORDS:
-            _known.clear()
-        for at, number in enumerate(found):
-            if number is None:
-                found[at] = _known[words[at]] = _new_id(words[at])
-    return found  # type: ignore[return-value]
+    return list(map(_known.__getitem__, words))
 
 
 def _new_id(word: str) -> int:
     stem = _stem(word)
     return _word_id(stem) if len(stem) >= SHORTEST_WORD else 0
+
+
+_known = _Known(_new_id)
+_known_whole = _Known(_word_id)  # of what is a word whatever it looks like
 
 
 def _stem(word: str) -> str:
@@ -154,12 +160,7 @@ class _Reading:
 
     def _one(self, place: str, word: str) -> None:
         """A word that is one whatever it looks like."""
-        number = _known_whole.get(word)
-        if number is None:
-            if len(_known_whole) > KNOWN_WORDS:
-                _known_whole.clear()
-            number = _known_whole[word] = _word_id(word)
-        token = number + _place_id(place)
+        token = _known_whole[word] + _place_id(place)
         self._found.append(token)
         if self._names is not None:
             self._names.setdefault(token, f"{place}:{word}")

@@ -6,6 +6,7 @@ Holds: never raises, linear in the size of the record.
 """
 
 import enum
+import functools
 import re
 from collections.abc import Sequence
 from datetime import timedelta
@@ -15,6 +16,7 @@ import msgspec
 RECORD_LIMIT = 8192  # characters of a record that is one
 URIS_LIMIT = 20  # of one tag; nobody else has reports sent
 DEFAULT_INTERVAL = timedelta(days=1)
+REMEMBERED = 1024  # records in memory
 
 
 class Policy(enum.StrEnum):
@@ -68,7 +70,7 @@ def only_record(texts: Sequence[str]) -> Record | None:
     found = [text for text in texts if _VERSION.match(text)]
     if len(found) != 1 or len(found[0]) > RECORD_LIMIT:
         return None
-    return _record(_tags(found[0]))
+    return _record(found[0])
 
 
 def softened(policy: Policy) -> Policy:
@@ -87,7 +89,9 @@ def _tags(text: str) -> dict[str, str]:
     return tags
 
 
-def _record(tags: dict[str, str]) -> Record:
+@functools.lru_cache(maxsize=REMEMBERED)
+def _record(text: str) -> Record:
+    tags = _tags(text)
     rua, ruf = _uris(tags.get("rua", "")), _uris(tags.get("ruf", ""))
     problem = _problem(tags)
     # A domain that wants reports asks for nothing else then (RFC 9989 section 4.10.1).

@@ -40,6 +40,7 @@ class Seen(msgspec.Struct, frozen=True):
     weights: list[float | None]  # of the tokens, those that are known
     counts: Counts = {}  # of the others
     own: Counts = {}
+    whole: bool = False  # all weights are known
 
 
 class Corpora:
@@ -84,7 +85,7 @@ class Corpora:
         else:
             weights, asked = [None] * len(tokens), list(tokens)
         if not asked:
-            return Seen(key, generation, totals, weights)
+            return Seen(key, generation, totals, weights, whole=True)
         organisation, account = key
         counts = spam_corpus.counts(tx, organisation, EVERYBODY, asked)
         own_counts = spam_corpus.counts(tx, organisation, account, asked) if own else {}
@@ -95,7 +96,7 @@ class Corpora:
         if not seen.totals.enough:
             return OPEN
         weights = seen.weights
-        if None in weights:
+        if not seen.whole:
             new = {
                 token: _weight(seen, token)
                 for token, one in zip(tokens, weights, strict=True)

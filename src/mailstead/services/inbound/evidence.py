@@ -6,6 +6,7 @@ error here; what was not learned in time says so (temperror), and counts neither
 """
 
 import asyncio
+import functools
 import ipaddress
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
@@ -124,7 +125,7 @@ class Gathering:
         self._chain = parse_chain(header)
         chained = self._chain.messages if isinstance(self._chain, Chain) else []
         self._hashes = body_hashes([*self._found, *chained])
-        self._authors = author_addresses(header)[:AUTHORS_LIMIT]
+        self.authors = author_addresses(header)[:AUTHORS_LIMIT]
         self._spf: SpfVerdict | None = None
         self._asked = self._subjects()
         setting.caller.learn()
@@ -177,7 +178,7 @@ class Gathering:
             iprev=known.iprev,
             hits=hits,
             hosted=hosted,
-            passed_on=any(fields.get(self._header, name) is not None for name in _ON_THE_WAY),
+            passed_on=fields.has_any(self._header, _ON_THE_WAY),
             facts=tuple(self._facts(manners, known, hits)),
         )
 
@@ -219,7 +220,7 @@ class Gathering:
         return await self._answers.ask(one.question)
 
     async def _ask_dmarc(self, identifiers: list[Identifier]) -> DmarcVerdict | None:
-        domains = [author.domain for author in self._authors]
+        domains = [author.domain for author in self.authors]
         if not domains:
             return None
         return await answer(check_authors(domains, identifiers), self._answers)
@@ -236,7 +237,7 @@ class Gathering:
     def _subjects(self) -> list[Subject]:
         """What the lists are asked about: domains and addresses that stand behind the message."""
         path = self._client.reverse_path
-        domains = [one.domain for one in self._authors] + [path.rpartition("@")[2]]
+        domains = [one.domain for one in self.authors] + [path.rpartition("@")[2]]
         return [*subjects_of_domains(domains), *_hashes(self._header, path)]
 
 
@@ -247,14 +248,19 @@ def subjects_of_domains(domains: Iterable[str]) -> list[Subject]:
     """What to ask lists about these domains: the two and the three last labels of each."""
     found: dict[Domain, None] = {}
     for domain in domains:
-        labels = _labels(domain)
-        if len(labels) < 2 or _is_address(domain):
-            continue
-        for count in (2, 3):
-            found[Domain(".".join(labels[-count:]))] = None
+        for subject in _subjects_of(domain):
+            found[subject] = None
         if len(found) >= 2 * DOMAINS_LIMIT:
             break
     return list(found)
+
+
+@functools.lru_cache(maxsize=4096)
+def _subjects_of(domain: str) -> tuple[Domain, ...]:
+    labels = _labels(domain)
+    if len(labels) < 2 or _is_address(domain):
+        return ()
+    return tuple(Domain(".".join(labels[-count:])) for count in (2, 3))
 
 
 def _labels(domain: str) -> list[str]:

@@ -11,7 +11,6 @@ from datetime import datetime
 
 import msgspec
 
-from mailstead.message.addresses import author_addresses
 from mailstead.message.mime import Buffer
 from mailstead.model.entries import AnyEntry, ScoredPart
 from mailstead.model.entries import Scored as ScoredEntry
@@ -26,7 +25,6 @@ from mailstead.services.filters.letter import Letter
 from mailstead.services.inbound import authentication, waiting
 from mailstead.services.inbound.caller import Caller
 from mailstead.services.inbound.evidence import (
-    AUTHORS_LIMIT,
     Client,
     Evidence,
     Gathering,
@@ -41,7 +39,6 @@ from mailstead.services.inbound.policy import (
     UNSURE,
     Action,
     Verdict,
-    Wishes,
     add_points,
     advised,
     graver,
@@ -58,7 +55,6 @@ from mailstead.services.inbound.scoring import (
 )
 from mailstead.services.inbound.site import Site
 from mailstead.spam.score import Score
-from mailstead.storage import accounts, arc_sealers, switches
 from mailstead.storage.store import Tx
 from mailstead.storage.thresholds import Thresholds
 
@@ -137,9 +133,10 @@ class Screening:
 
     async def finish(self, found: Sequence[Found], arrived: Arrived, letter: Letter) -> Screened:
         """The outcome for these recipients, once the body is complete."""
-        now, store, scoring = self._site.world.clock.now(), self._site.store, self._site.scoring
+        now, scoring = self._site.world.clock.now(), self._site.scoring
         message = await scoring.read(arrived.received + self._header, arrived.body)
-        hosted, wishes = await store.look_up(lambda tx: _look_up(tx, self._header, found))
+        wishes = await self._site.wishes.find(found)
+        hosted = await self._site.wishes.host_any(self._gathering.authors)
         links = subjects_of_domains(hosts_of(message))
         async with asyncio.TaskGroup() as group:
             asked = group.create_task(self._scan(letter))
@@ -227,25 +224,6 @@ def with_opinions(evidence: Evidence, scanned: Scanned) -> Evidence:
         if one.weight
     ]
     return msgspec.structs.replace(evidence, facts=(*evidence.facts, *more))
-
-
-def hosts_author(tx: Tx, header: bytes) -> bool:
-    """Whether From names a domain that is hosted here."""
-    authors = author_addresses(header)[:AUTHORS_LIMIT]
-    return any(accounts.find_domain(tx, one.domain) is not None for one in authors)
-
-
-def wishes_of(tx: Tx, found: Found) -> Wishes:
-    """How the recipient wants its mail judged."""
-    sealers = arc_sealers.believed_by(tx, found.organisation)
-    said = switches.find_all(tx, found.organisation, found.address.domain)
-    # Postmaster and abuse hear everybody, at once.
-    greylisted = said.get(switches.GREYLISTING) == "on" and found.rule != "role"
-    return Wishes(sealers, greylisted, said.get(switches.STRICT) == "on")
-
-
-def _look_up(tx: Tx, header: bytes, found: Sequence[Found]) -> tuple[bool, list[Wishes]]:
-    return hosts_author(tx, header), [wishes_of(tx, one) for one in found]
 
 
 def chief(outcomes: Sequence[Outcome]) -> Verdict:

@@ -15,6 +15,7 @@ from mailstead.services.filters.asking import Filters
 from mailstead.services.inbound.lists import Lists
 from mailstead.services.inbound.own_code import OwnCode
 from mailstead.services.inbound.scoring import Scoring
+from mailstead.services.inbound.wishes import KnownWishes
 from mailstead.services.metering import NO_METER, Meter
 from mailstead.services.return_path import ReturnPaths
 from mailstead.services.signing import Signing
@@ -51,5 +52,6 @@ class Site(msgspec.Struct, frozen=True):
     scoring: Scoring
     filters: Filters
     own_code: OwnCode
+    wishes: KnownWishes
     catch: Catch | None = None
     meter: Meter = NO_METER
