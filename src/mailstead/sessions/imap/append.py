@@ -77,9 +77,6 @@ def _check(session: Session, incoming: Incoming) -> None:
         raise TemporaryFailure(incoming.failure)
     if incoming.refused:  # RFC 3516 section 4.4
         raise Refusal("octets that are NUL have to come in a transfer encoding", "UNKNOWN-CTE")
-    # RFC 6855 section 4; for messages of old it means that who brings them has to enable it.
-    if not session.utf8 and not all(arrival.header.isascii() for arrival in incoming.arrivals):
-        raise Refusal("a header that is not ASCII needs ENABLE UTF8=ACCEPT", "CANNOT")
     if sum(len(arrival.header) for arrival in incoming.arrivals) > HEADERS_LIMIT:
         raise Refusal("the headers are too long for one command", "LIMIT")
     if sum(arrival.body.spooled for arrival in incoming.arrivals) > SPOOLED_LIMIT:
