@@ -6,19 +6,20 @@ other processes over the bus; each then reads what changed by itself.
 
 from collections.abc import Callable, Iterable
 
-from mailstead.model.numbers import MailboxId
+from mailstead.model.numbers import AccountId, MailboxId, OrganisationId
 from mailstead.model.world import ALL, Bus
 
 QUEUE = b"queue"
 
 
 class Watch:
-    """Watchers by mailbox, and those of the queue."""
+    """Watchers by mailbox, by account (of names and subscriptions), and those of the queue."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self.closing = False  # the server ends: say goodbye at the next wake-up
         self._watchers: dict[MailboxId, set[Callable[[], None]]] = {}
+        self._name_watchers: dict[bytes, set[Callable[[], None]]] = {}  # by topic
         self._queue_watchers: set[Callable[[], None]] = set()
 
     def start(self) -> None:
@@ -30,6 +31,18 @@ class Watch:
         for mailbox in mailboxes:
             self._call(mailbox)
             self._bus.publish(b"mailbox %d" % mailbox)
+
+    def wake_names(
+        self, accounts: Iterable[AccountId], organisation: OrganisationId | None = None
+    ) -> None:
+        """What these, or all of an organisation, see of mailboxes by name may have changed."""
+        topics = [b"names %d" % account for account in accounts]
+        for topic in [
+            *topics,
+            *([] if organisation is None else [b"colleagues %d" % organisation]),
+        ]:
+            self._call_names(topic)
+            self._bus.publish(topic)
 
     def wake_queue(self) -> None:
         """Something in the queue may be due."""
@@ -48,12 +61,33 @@ class Watch:
         if not watchers:
             self._watchers.pop(mailbox, None)
 
+    def add_names(
+        self, account: AccountId, organisation: OrganisationId, watcher: Callable[[], None]
+    ) -> None:
+        """Call watcher() whenever names or subscriptions that the account sees may have changed."""
+        for topic in (b"names %d" % account, b"colleagues %d" % organisation):
+            self._name_watchers.setdefault(topic, set()).add(watcher)
+
+    def remove_names(
+        self, account: AccountId, organisation: OrganisationId, watcher: Callable[[], None]
+    ) -> None:
+        """Call it no longer."""
+        for topic in (b"names %d" % account, b"colleagues %d" % organisation):
+            watchers = self._name_watchers.get(topic, set())
+            watchers.discard(watcher)
+            if not watchers:
+                self._name_watchers.pop(topic, None)
+
     def add_queue(self, watcher: Callable[[], None]) -> None:
         """Call watcher() whenever something in the queue may be due."""
         self._queue_watchers.add(watcher)
 
     def _call(self, mailbox: MailboxId) -> None:
         for watcher in list(self._watchers.get(mailbox, ())):
+            watcher()
+
+    def _call_names(self, topic: bytes) -> None:
+        for watcher in list(self._name_watchers.get(topic, ())):
             watcher()
 
     def _hear(self, topic: bytes) -> None:
@@ -64,5 +98,9 @@ class Watch:
         if kind == ALL:
             for watched in list(self._watchers):
                 self._call(watched)
+            for watched_names in list(self._name_watchers):
+                self._call_names(watched_names)
         elif kind == b"mailbox" and number.isdigit():
             self._call(MailboxId(int(number)))
+        else:
+            self._call_names(topic)

@@ -11,7 +11,7 @@ import msgspec
 
 from mailstead.model.errors import Refusal
 from mailstead.model.mailbox import DELIMITER, INBOX, Mailbox, normalise_name
-from mailstead.model.numbers import AccountId, MailboxId
+from mailstead.model.numbers import AccountId, MailboxId, OrganisationId
 from mailstead.storage import mailboxes
 from mailstead.storage.store import Tx
 
@@ -20,6 +20,9 @@ OTHER_USERS = "Other Users"  # the first level of the names (RFC 2342 section 5)
 ANYONE = AccountId(0)  # everybody in the organisation
 RIGHTS_LIMIT = 1000  # accounts with rights in one mailbox
 SHARED_LIMIT = 10_000  # mailboxes of others that one account is shown
+
+
+Audience = tuple[set[AccountId], OrganisationId | None]  # some accounts, or all of an organisation
 
 
 class Reached(msgspec.Struct, frozen=True):
@@ -136,12 +139,34 @@ def place_of(tx: Tx, account: AccountId, name: str) -> Place:
     return Place(mailbox.account, mailbox.name)
 
 
-def rename(tx: Tx, account: AccountId, old: str, new: str) -> None:
-    """Rename the mailbox, by names as the account says them; nobody's becomes another's."""
+def audience(tx: Tx, owner: AccountId) -> Audience:
+    """Who has to look again when a name of the owner's changes: some that see nothing, too."""
+    granted = tx.rows(
+        "SELECT DISTINCT mailbox_right.account FROM mailbox_right"
+        " JOIN mailbox ON mailbox.id = mailbox_right.mailbox WHERE mailbox.account = :owner",
+        owner=owner,
+    )
+    accounts = {AccountId(who) for (who,) in granted}
+    return accounts - {ANYONE} | {owner}, _organisation(tx, owner) if ANYONE in accounts else None
+
+
+def _organisation(tx: Tx, account: AccountId) -> OrganisationId | None:
+    found: OrganisationId | None = tx.value(
+        "SELECT organisation FROM account WHERE id = :id", id=account
+    )
+    return found
+
+
+def rename(tx: Tx, account: AccountId, old: str, new: str) -> AccountId:
+    """Rename the mailbox, by names as the account says them; nobody's becomes another's.
+
+    Whose it is.
+    """
     before, after = place_of(tx, account, old), place_new(tx, account, new)
     if before.owner != after.owner or (before.owner != account and before.name == INBOX):
         raise Refusal("a mailbox stays with its owner, and an INBOX what it is", "CANNOT")
     mailboxes.rename(tx, before.owner, before.name, after.name)
+    return before.owner
 
 
 def _nearest_above(tx: Tx, place: Place) -> MailboxId | None:

@@ -134,7 +134,7 @@ def test_items(text: bytes, expected: tuple[Item, ...]) -> None:
         b"BODY[]<.1>",
         b"BODY[]<0.1",
         b"BODY[]<-1.1>",
-        b"BODY[]<99999999999.1>",
+        b"BODY[]<9223372036854775808.1>",
         b"BODY[]<0." + b"9" * 10_000 + b">",
         b"BODY.PEEK",
         b"RFC822.PEEK",

@@ -73,7 +73,7 @@ def numset(*ranges: tuple[int, int]) -> NumSet:
             c.Status(b"A042", "blurdybloop", UNSEEN_MESSAGES),
         ),
         (
-            b"A043 STATUS a (MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN SIZE HIGHESTMODSEQ"
+            b"A043 STATUS a (MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE HIGHESTMODSEQ"
             b" MAILBOXID DELETED-STORAGE)",
             c.Status(b"A043", "a", tuple(StatusItem)),
         ),

@@ -152,7 +152,7 @@ def test_unknown_charsets(charset: bytes) -> None:
         b"BEFORE 1-Feb-0000",
         b"BEFORE yesterday",
         b"LARGER -1",
-        b"LARGER 4294967296",
+        b"LARGER 9223372036854775808",
         b"SMALLER x",
         b"HEADER x",
         b"TEXT",

@@ -11,6 +11,7 @@ import msgspec
 
 from mailstead.protocol.imap.acl import AclCommand
 from mailstead.protocol.imap.fetch import Item
+from mailstead.protocol.imap.notification import Group
 from mailstead.protocol.imap.numset import NumSet
 from mailstead.protocol.imap.search import Key
 
@@ -271,6 +272,14 @@ class Idle(msgspec.Struct, frozen=True):
     tag: Tag
 
 
+class Notify(msgspec.Struct, frozen=True):
+    """RFC 5465 section 3.1; without groups it is NONE."""
+
+    tag: Tag
+    groups: tuple[Group, ...]
+    status: bool = False
+
+
 class Check(msgspec.Struct, frozen=True):
     """RFC 3501 section 6.4.1."""
 
@@ -457,6 +466,7 @@ Command = (
     | Append
     | Replace
     | Idle
+    | Notify
     | Check
     | Close
     | Unselect

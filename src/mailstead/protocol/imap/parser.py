@@ -29,6 +29,7 @@ from mailstead.protocol.imap.commands import (
     Tag,
 )
 from mailstead.protocol.imap.lexer import NOTHING, BadSyntax, Enabled, Lexer
+from mailstead.protocol.imap.notify import parse_notify
 from mailstead.protocol.imap.on_messages import ON_MESSAGES
 from mailstead.protocol.imap.on_sharing import ON_SHARING
 
@@ -321,6 +322,7 @@ _OTHERS: dict[bytes, Callable[[Tag, Lexer], Command]] = {
     b"SELECT": _select,
     b"EXAMINE": _examine,
     b"ENABLE": _enable,
+    b"NOTIFY": parse_notify,
     b"COMPRESS": _compress,
     b"GETQUOTA": _get_quota,
     b"CREATE": _create,

@@ -93,6 +93,12 @@ def list_response(
     return _listing(b"LIST", attributes, delimiter, name, utf8) + extended + b"\r\n"
 
 
+def with_old_name(listed: bytes, old: str, utf8: bool = False) -> bytes:
+    """The LIST response with the name that the mailbox had before (RFC 9051 section 6.3.9.7)."""
+    name = mailbox_name(old, utf8)
+    return b'%b ("OLDNAME" (%b))\r\n' % (listed.removesuffix(b"\r\n"), name)
+
+
 def lsub_response(
     attributes: Iterable[str], delimiter: str | None, name: str, utf8: bool = False
 ) -> bytes:

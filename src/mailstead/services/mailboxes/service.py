@@ -54,7 +54,7 @@ from mailstead.storage.messages import (
 )
 from mailstead.storage.packfile import DamagedBody
 from mailstead.storage.plan import Append, Appended, Body, JournalRow, Plan, StoredBody
-from mailstead.storage.rights import Reached
+from mailstead.storage.rights import Audience, Reached
 from mailstead.storage.store import WRITE_LIMIT, Store, Tx
 from mailstead.storage.texts import TEXTS, TextFiles
 
@@ -172,15 +172,18 @@ class Mailboxes:
     ) -> MailboxId:
         """A new mailbox, with the levels above it that are missing."""
 
-        def work(tx: Tx) -> MailboxId:
+        def work(tx: Tx) -> tuple[MailboxId, Audience]:
             place = rights.place_new(tx, account, name)
             if use is not None and place.owner != account:
                 raise Refusal("special uses are the owner's to give", "USEATTR")
             if use is not None and mailboxes.find_special(tx, account, use) is not None:
                 raise Refusal("another mailbox has this special use", "USEATTR")
-            return mailboxes.create(tx, place.owner, place.name, use)
+            made = mailboxes.create(tx, place.owner, place.name, use)
+            return made, rights.audience(tx, place.owner)
 
-        return await self._store.write(work)
+        made, audience = await self._store.write(work)
+        self._watch.wake_names(*audience)
+        return made
 
     async def quota(self, account: AccountId) -> tuple[int, int]:
         """Octets that the account uses, and that it may use; 0 for no limit."""
@@ -195,12 +198,14 @@ class Mailboxes:
     async def delete(self, account: AccountId, name: str) -> MailboxId:
         """Delete the mailbox and all mail in it."""
 
-        def work(tx: Tx) -> tuple[AccountId, MailboxId]:
+        def work(tx: Tx) -> tuple[AccountId, MailboxId, Audience]:
             place = rights.place_of(tx, account, name)
-            return place.owner, mailboxes.delete(tx, place.owner, place.name)
+            audience = rights.audience(tx, place.owner)
+            return place.owner, mailboxes.delete(tx, place.owner, place.name), audience
 
-        owner, mailbox = await self._store.write(work)
+        owner, mailbox, audience = await self._store.write(work)
         self._watch.wake([mailbox])
+        self._watch.wake_names(*audience)
         while await self._store.write(lambda tx: messages.clear(tx, owner, mailbox, WRITE_LIMIT)):
             pass
         return mailbox
@@ -210,10 +215,15 @@ class Mailboxes:
 
         INBOX stays, empty: its mail moves to the new mailbox (RFC 3501 section 6.3.5).
         """
+
+        def work(tx: Tx) -> Audience:
+            return rights.audience(tx, rights.rename(tx, account, old, new))
+
         if old == INBOX:
             await self._empty_inbox(account, new)
         else:
-            await self._store.write(lambda tx: rights.rename(tx, account, old, new))
+            audience = await self._store.write(work)
+            self._watch.wake_names(*audience)
 
     async def _empty_inbox(self, account: AccountId, new: str) -> None:
         if new.startswith(rights.OTHER_USERS + DELIMITER):
@@ -228,10 +238,12 @@ class Mailboxes:
     async def subscribe(self, account: AccountId, name: str) -> None:
         """Remember the name; it need not exist."""
         await self._store.write(lambda tx: mailboxes.subscribe(tx, account, name))
+        self._watch.wake_names({account})
 
     async def unsubscribe(self, account: AccountId, name: str) -> None:
         """Forget the name."""
         await self._store.write(lambda tx: mailboxes.unsubscribe(tx, account, name))
+        self._watch.wake_names({account})
 
     # ------------------------------------------------------------------ what is in a mailbox
 

@@ -4,6 +4,8 @@ Not here: what a right allows, which is checked where the thing is done, in the 
 Holds: whoever has the mailbox selected is woken when its rights change.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from mailstead.model.mailbox import Mailbox
@@ -11,9 +13,10 @@ from mailstead.model.numbers import AccountId, MailboxId
 from mailstead.protocol.imap import acl
 from mailstead.services.watch import Watch
 from mailstead.storage import mailboxes, rights
-from mailstead.storage.rights import Granted, Reached
+from mailstead.storage.rights import Audience, Granted, Reached
 from mailstead.storage.store import Store, Tx
 
+FEW = 4  # mailboxes that are read at once: a trip to a thread would cost more
 ANY_BUT_FLAGS = "lrikxa"  # one of these is needed for MYRIGHTS (RFC 4314 section 4)
 
 
@@ -54,19 +57,32 @@ class Sharing:
         """What the account may do in the mailbox now."""
         return await self._store.look_up(lambda tx: rights.rights_in(tx, account, mailbox))
 
+    async def find_own(self, ids: Sequence[MailboxId]) -> list[Mailbox]:
+        """Those of the mailboxes that are still there, by their owners' names for them."""
+
+        def work(tx: Tx) -> list[Mailbox]:
+            found = [mailboxes.find_by_id(tx, id_) for id_ in ids]
+            return [mailbox for mailbox in found if mailbox is not None]
+
+        return await (self._store.look_up if len(ids) <= FEW else self._store.read)(work)
+
     async def change(self, account: AccountId, name: str, grant: Grant) -> None:
         """Change rights in a mailbox that the account administers."""
 
-        def work(tx: Tx) -> MailboxId:
+        def work(tx: Tx) -> tuple[MailboxId, Audience]:
             mailbox = _administered(tx, account, name)
             who = rights.find_identifier(tx, mailbox, grant.identifier)
             own = who == mailbox.account
             before = rights.EVERY if own else rights.find_granted(tx, mailbox.id, who)
             after = acl.changed(before, grant.change, grant.rights)
+            others = rights.audience(tx, mailbox.account)  # whom it is taken from, too
             rights.grant(tx, mailbox, who, after)
-            return mailbox.id
+            added = rights.audience(tx, mailbox.account)
+            return mailbox.id, (others[0] | added[0], others[1] or added[1])
 
-        self._watch.wake([await self._store.write(work)])
+        changed, audience = await self._store.write(work)
+        self._watch.wake([changed])
+        self._watch.wake_names(*audience)
 
     async def list_granted(self, account: AccountId, name: str) -> RightsList:
         """Who may do what in a mailbox that the account administers."""

@@ -128,6 +128,7 @@ async def end(session: Session, event: AppendEnd) -> None:
         code = "TRYCREATE" if refusal.code == "NONEXISTENT" else refusal.code
         raise Refusal(refusal.reason, code) from refusal
     code = responses.appenduid(appended[0].uidvalidity, [one.uid for one in appended])
+    session.note_made(appended[0].mailbox, (one.uid for one in appended))
     if incoming.replaced is None:
         await session.finish(event.tag, "APPEND completed", code)
         return

@@ -26,6 +26,7 @@ async def copy(session: Session, command: commands.Copy) -> None:
         expected,
         flags_of(target.rights),
     )
+    session.note_made(target.mailbox.id, (uid for one in made for uid in one.copies))
     await session.finish(command.tag, "COPY completed", _code(made), uid=command.uid)
 
 
@@ -40,6 +41,7 @@ async def move(session: Session, command: commands.Move) -> None:
         moved = await session.site.mailboxes.move(
             view.contents.mailbox, ranges, target.mailbox.id, among
         )
+        session.note_made(target.mailbox.id, moved.copies)
         if code := _code([moved]):  # before the EXPUNGE responses (RFC 6851 section 4.3)
             session.write(responses.ok(responses.UNTAGGED, "Moved", code))
     await session.finish(command.tag, "MOVE completed", uid=command.uid)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from mailstead.model.errors import TemporaryFailure
 from mailstead.model.flags import RETRIEVED, SEEN
 from mailstead.protocol.imap import commands
-from mailstead.protocol.imap.fetch import Attribute, Binary, Section, Text
+from mailstead.protocol.imap.fetch import Attribute, Binary, Item, Section, Text
 from mailstead.protocol.imap.numset import format_ranges
 from mailstead.services.mailboxes.reading import Page
 from mailstead.services.mailboxes.service import Retriever
@@ -69,6 +69,16 @@ def _downgraded(uids: set[int] | None) -> str:
     if not uids:
         return ""
     return f"DOWNGRADED {format_ranges(sorted(uids)[:DOWNGRADED_LIMIT]).decode('ascii')}"
+
+
+async def tell_messages(session: Session, items: tuple[Item, ...], indices: Sequence[int]) -> None:
+    """FETCH of messages that nobody asked for just now; \\Seen stays as it is."""
+    format_ = compile_items(items)
+    if format_.needs:
+        downgraded: set[int] | None = None if session.utf8 else set()
+        await _from_store(session, format_, to_spans(indices), downgraded)
+    else:
+        await _from_memory(session, format_, to_spans(indices))
 
 
 async def _changed(

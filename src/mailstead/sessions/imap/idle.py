@@ -12,7 +12,7 @@ async def idle(session: Session, command: commands.Idle) -> None:
     session.engine.begin_idle()
     session.idle_since = asyncio.get_running_loop().time()
     session.write(responses.continuation(b"idling"))
-    if session.view is not None:
+    if session.view is not None and session.hears:
         await session.sync()
 
 
@@ -24,6 +24,6 @@ async def done(session: Session, event: IdleDone) -> None:
 
 async def tell(session: Session) -> None:
     """Woken, or a while has passed in which a wake-up may have been lost."""
-    if session.view is not None:
+    if session.view is not None and session.hears:
         await session.sync()
     await session.flush()

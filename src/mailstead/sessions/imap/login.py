@@ -60,6 +60,7 @@ _INSIDE = (
     "CREATE-SPECIAL-USE",
     "QUOTA",
     "QUOTA=RES-STORAGE",
+    "NOTIFY",
     "UTF8=ACCEPT",
     "ACL",
     f"RIGHTS={NEW_RIGHTS}",
@@ -173,6 +174,8 @@ async def noop(session: Session, command: commands.Noop | commands.Check) -> Non
     """RFC 3501 sections 6.1.2 and 6.4.1."""
     if session.view is not None:
         session.view.dirty = True  # a wake-up from another process may have been lost
+    if session.notification is not None:
+        session.notification.wake_all()
     await session.finish(command.tag, "Completed")
 
 

@@ -1,6 +1,6 @@
 """Commands on mailboxes as a whole (RFC 3501 section 6.3; RFC 5258, RFC 5819, RFC 6154)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mailstead.model.errors import Refusal
 from mailstead.model.mailbox import DELIMITER, Mailbox, SpecialUse
@@ -9,6 +9,7 @@ from mailstead.protocol.imap.acl import RIGHTS, format_rights
 from mailstead.protocol.imap.commands import Return, Selection, StatusItem
 from mailstead.protocol.imap.objectid import MAILBOX_ID, format_object_id
 from mailstead.services.mailboxes.service import Listing
+from mailstead.sessions.imap.notification import NameChange
 from mailstead.sessions.imap.pattern import Pattern
 from mailstead.sessions.imap.state import Session
 
@@ -17,6 +18,7 @@ AT_ONCE = 1000  # names that are compared to patterns in the loop
 
 async def create(session: Session, command: commands.Create) -> None:
     """RFC 3501 section 6.3.3."""
+    session.own_names(command.mailbox)
     use = _special_use(command.uses)
     id_ = await session.site.mailboxes.create(session.owner.account, command.mailbox, use)
     code = f"MAILBOXID ({format_object_id(MAILBOX_ID, id_)})"  # RFC 8474 section 4.1
@@ -52,6 +54,7 @@ async def get_quota_root(session: Session, command: commands.GetQuotaRoot) -> No
 
 async def delete(session: Session, command: commands.Delete) -> None:
     """RFC 3501 section 6.3.4; a session that deletes its own selected mailbox selects none."""
+    session.own_names(command.mailbox)
     view = session.view
     gone = await session.site.mailboxes.delete(session.owner.account, command.mailbox)
     if view is not None and view.contents.mailbox == gone:
@@ -61,18 +64,21 @@ async def delete(session: Session, command: commands.Delete) -> None:
 
 async def rename(session: Session, command: commands.Rename) -> None:
     """RFC 3501 section 6.3.5."""
+    session.own_names(command.mailbox, command.new_name)
     await session.site.mailboxes.rename(session.owner.account, command.mailbox, command.new_name)
     await session.finish(command.tag, "RENAME completed")
 
 
 async def subscribe(session: Session, command: commands.Subscribe) -> None:
     """RFC 3501 section 6.3.6."""
+    session.own_names(command.mailbox)
     await session.site.mailboxes.subscribe(session.owner.account, command.mailbox)
     await session.finish(command.tag, "SUBSCRIBE completed")
 
 
 async def unsubscribe(session: Session, command: commands.Unsubscribe) -> None:
     """RFC 3501 section 6.3.7."""
+    session.own_names(command.mailbox)
     await session.site.mailboxes.unsubscribe(session.owner.account, command.mailbox)
     await session.finish(command.tag, "UNSUBSCRIBE completed")
 
@@ -135,12 +141,37 @@ async def list_(session: Session, command: commands.List) -> None:
     await session.finish(command.tag, "LIST completed")
 
 
+async def status_of(session: Session, mailbox: Mailbox, items: tuple[StatusItem, ...]) -> bytes:
+    """The STATUS response of a mailbox."""
+    return await _status(session, mailbox, items)
+
+
+def list_names(session: Session, listing: Listing, changes: Sequence[NameChange]) -> bytes:
+    """LIST responses of names that are news, gone ones among them (RFC 5465 section 5.4)."""
+    finder, lines = _Finder(listing, _ALL_ATTRIBUTES, session.utf8), []
+    for change in changes:
+        line = finder.line(change.name)
+        if change.no_access:
+            line = line.replace(b" (", b" (\\NoAccess ", 1)  # CHILDREN is always there
+        if change.old:
+            line = responses.with_old_name(line, change.old, session.utf8)
+        lines.append(line)
+    return b"".join(lines)
+
+
+_ALL_ATTRIBUTES = commands.List(
+    b"",
+    "",
+    (),
+    returns=frozenset((Return.SUBSCRIBED, Return.CHILDREN, Return.SPECIAL_USE)),
+    extended=True,
+)
+
+
 async def list_one(session: Session, name: str) -> bytes:
     """The LIST response of a mailbox, as SELECT gives it (RFC 9051 section 6.3.2)."""
     listing = await session.site.mailboxes.list_all(session.owner.account)
-    returns = frozenset((Return.SUBSCRIBED, Return.CHILDREN, Return.SPECIAL_USE))
-    command = commands.List(b"", "", (), returns=returns, extended=True)
-    found = _Finder(listing, command, session.utf8)
+    found = _Finder(listing, _ALL_ATTRIBUTES, session.utf8)
     return found.line(name) if name in found.mailboxes else b""  # "r" without "l" (RFC 4314)
 
 

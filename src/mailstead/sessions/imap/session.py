@@ -22,6 +22,7 @@ from mailstead.sessions.imap import (
     idle,
     login,
     mailboxes,
+    notify,
     search,
     select,
     sort,
@@ -78,6 +79,7 @@ async def _serve(session: Session) -> None:
         await session.stream.close()
     finally:
         session.reader.close()
+        session.silence()
         session.leave()
         session.guest.leave()
         session.incoming = None  # exceptions keep frames, and frames would keep the body
@@ -99,6 +101,8 @@ async def _run(session: Session) -> None:
             await _drive(session, data)
         elif session.idle_since is not None:
             await idle.tell(session)
+        if session.notification is not None and not session.closing:
+            await notify.tell(session)
         if session.site.watch.closing and not session.closing:
             session.end("The server is shutting down")
         await session.flush()
@@ -248,6 +252,7 @@ _AUTHENTICATED: dict[type, Handler] = {
     on_rights.GetAcl: acl.get_acl,
     on_rights.ListRights: acl.list_rights,
     on_rights.MyRights: acl.my_rights,
+    commands.Notify: notify.notify,
 }
 _SELECTED: dict[type, Handler] = {
     commands.Check: login.noop,

@@ -8,13 +8,13 @@ import asyncio
 import enum
 import logging
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 
 import msgspec
 
 from mailstead.model.errors import TemporaryFailure
-from mailstead.model.numbers import Uid
+from mailstead.model.numbers import MailboxId, Uid
 from mailstead.model.world import Stream, World
 from mailstead.protocol.imap import responses
 from mailstead.protocol.imap.commands import NewMessage
@@ -24,6 +24,7 @@ from mailstead.services.authenticating import Authentication
 from mailstead.services.doorkeeper import Doorkeeper, Guest
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.watch import Watch
+from mailstead.sessions.imap.notification import Notification, levels_above
 from mailstead.sessions.imap.sync import Manner, View, describe, flag_lists
 from mailstead.sessions.pump import Output, Pace, Reader
 from mailstead.storage.blobs import Gathering
@@ -85,6 +86,9 @@ class Incoming(msgspec.Struct):
     refused: bool = False  # NUL, which BODY[] could not give back
 
 
+TellNew = Callable[["Session", View, int], Awaitable[None]]
+
+
 class Session:
     """One connection."""
 
@@ -110,6 +114,10 @@ class Session:
         self.utf8_accept = self.rev2 = False  # likewise (RFC 6855, RFC 9051)
         self.errors = self.failed_logins = 0
         self.closing = False
+        self.notification: Notification | None = None  # what NOTIFY asked for
+        self._tell_new: TellNew | None = None
+        self._own_names: set[str] = set()  # of mailboxes that a command of ours changed
+        self._made: set[int] = set()  # UIDs in the selected mailbox of messages that came from us
         self._chores = chores
 
     @property
@@ -153,7 +161,7 @@ class Session:
 
         Without `expunges` nobody's message goes away now (RFC 3501 section 7.4.1).
         """
-        if self.view is not None and self.view.dirty:
+        if self.view is not None and self.view.dirty and self.hears:
             await self.sync(expunges, uid)
         self.write(responses.ok(tag, text, code))
 
@@ -176,6 +184,7 @@ class Session:
             return
         view = self.view
         view.dirty = False
+        before = view.contents.uids[-1] if view.contents.uids else 0
         update = await self.site.mailboxes.update(view.contents)
         if update is None:
             # RFC 2180 section 3.3: the mailbox is gone, and so is what we could talk about.
@@ -185,6 +194,8 @@ class Session:
             view.dirty = True  # all of it later: sequence numbers must not shift now
         else:
             self.write(describe(view, update, self.manner(uid)))
+            if self._tell_new is not None:
+                await self._tell_new(self, view, before)
 
     @property
     def owns_selected(self) -> bool:
@@ -211,7 +222,10 @@ class Session:
     def manner(self, uid: bool) -> Manner:
         """How changes are told; `uid`: the command was one with UIDs (RFC 7162 section 3.2.4)."""
         uid = uid or self.condstore or self.rev2  # RFC 9051 appendix E, 21
-        return Manner(uid, self.condstore, self.qresync, recent=not self.rev2)
+        told = self.notification is None or self.notification.flags
+        return Manner(
+            uid or self.notification is not None, self.condstore, self.qresync, not self.rev2, told
+        )
 
     def enable_condstore(self) -> None:
         """The client knows mod-sequences; what it first has to hear is the mailbox's (3.1)."""
@@ -237,6 +251,7 @@ class Session:
     def forget(self) -> None:
         """As if nobody had logged in; failed log-ins still count."""
         self.leave()
+        self.silence()
         self.login = self.authentication = None
         self.condstore = self.qresync = self.utf8_accept = self.rev2 = False
         self.errors = 0
@@ -259,8 +274,56 @@ class Session:
         """Something happened in the selected mailbox: look at the next occasion, or now in IDLE."""
         if self.view is not None:
             self.view.dirty = True
-        if self.idle_since is not None:
+        if self.idle_since is not None or self.notification is not None:
             self.stream.wake()
+
+    # ------------------------------------------------------------------ what NOTIFY asked for
+
+    @property
+    def hears(self) -> bool:
+        """Whether the client wants to know what others do in the selected mailbox."""
+        return self.notification is None or self.notification.selected is not None
+
+    @property
+    def selected_id(self) -> MailboxId | None:
+        """The selected mailbox, if any."""
+        return None if self.view is None else self.view.contents.mailbox
+
+    def notify_as(self, found: Notification, tell_new: "TellNew") -> None:
+        """From now on this is what the client wants to hear of."""
+        self.silence()
+        self.notification, self._tell_new = found, tell_new
+
+    def silence(self) -> None:
+        """Watch nothing but the selected mailbox."""
+        if self.notification is not None:
+            self.notification.close()
+        self.notification = self._tell_new = None
+
+    def stir(self) -> None:
+        """Something happened in another mailbox."""
+        self.stream.wake()
+
+    def own_names(self, *names: str) -> None:
+        """A command of ours is about these names: it is not told what becomes of them."""
+        if self.notification is not None:
+            for name in names:
+                self._own_names |= {name, *levels_above(name)}
+
+    def take_own_names(self) -> frozenset[str]:
+        """Those of the commands since the last time."""
+        names, self._own_names = frozenset(self._own_names), set()
+        return names
+
+    def note_made(self, mailbox: MailboxId, uids: Iterable[int]) -> None:
+        """These messages came from us: they are not fetched as new ones."""
+        if self.notification is not None and mailbox == self.selected_id:
+            self._made.update(uids)
+
+    def take_made(self) -> frozenset[int]:
+        """Those of the commands since the last time."""
+        made, self._made = frozenset(self._made), set()
+        return made
 
     async def refresh(self) -> None:
         """Look at what has changed without telling; for a view that is about to be left."""

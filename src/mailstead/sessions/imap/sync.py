@@ -35,6 +35,7 @@ class Manner(msgspec.Struct, frozen=True):
     modseq: bool = False
     vanished: bool = False
     recent: bool = True  # nobody asks for that any more (RFC 9051 appendix E, 12)
+    flags: bool = True  # changed ones are told, too; not if NOTIFY left that out
 
 
 class View:
@@ -154,6 +155,8 @@ def describe(view: View, update: Update, manner: Manner) -> bytes:
         for row in update.changes.rows
         if (index := before.find(row.uid)) is not None and _is_other(before, index, row, manner)
     ]
+    if not manner.flags:
+        return b"".join(pieces)
     pieces.append(new_keywords(view, (row.keywords for row in changed)))
     indices = view.contents.locate([row.uid for row in changed])
     pieces.append(flags_responses(view, indices, manner))
