@@ -194,3 +194,69 @@ async def test_who_reads_in_anothers_mailbox_leaves_no_trace_there(world: Simula
     await alice.__aexit__()
     await world.sleep(seconds=2)
     assert await house.house.store.read(lambda tx: tx.value(flags)) > RETRIEVED
+
+
+@pytest.mark.rfc("5464 section 3.3")
+async def test_annotations_and_strangers(world: SimulatedWorld) -> None:
+    house = await with_tenant(world)
+    alice, eve = await connect(world, house, ALICE), await connect(world, house, EVE)
+    bob = await connect(world, house, BOB)
+    await alice.command(f"SETACL INBOX anyone {EVERY}")
+    for place in ("INBOX", '""'):
+        done = await alice.command(f'SETMETADATA {place} (/private/x "a" /shared/x "a")')
+        assert done == [b"OK SETMETADATA completed"]
+    told = await eve.command(f"GETMETADATA {INBOX} /shared/x")
+    assert told == [b"NO [NONEXISTENT] There is no such mailbox"]
+    told = await eve.command(f'SETMETADATA {INBOX} (/shared/x "e")')
+    assert told == [b"NO [NONEXISTENT] There is no such mailbox"]
+    assert (await bob.command('GETMETADATA "" (/shared/x /private/x)'))[0] == (
+        b'* METADATA "" (/shared/x "a" /private/x NIL)'
+    )
+    assert (await eve.command('GETMETADATA "" (/shared/x /private/x /shared/admin)'))[0] == (
+        b'* METADATA "" (/shared/admin "mailto:postmaster@elsewhere.example"'
+        b" /shared/x NIL /private/x NIL)"
+    )
+    await eve.command('SETMETADATA "" (/shared/x "e")')
+    assert (await alice.command('GETMETADATA "" /shared/x'))[0] == b'* METADATA "" (/shared/x "a")'
+    await bob.command(f'SETMETADATA {INBOX} (/private/x "b" /shared/x "b")')
+    assert (await alice.command("GETMETADATA INBOX (/private/x /shared/x)"))[0] == (
+        b'* METADATA "INBOX" (/private/x "a" /shared/x "b")'
+    )
+    for client in (alice, bob, eve):
+        await client.__aexit__()
+
+
+async def test_annotations_go_with_either_account(world: SimulatedWorld) -> None:
+    house = await with_tenant(world)
+    store = house.house.store
+    alice, bob = await connect(world, house, ALICE), await connect(world, house, BOB)
+    await alice.command(f"SETACL INBOX {BOB} lr")
+    for client, place in ((alice, "INBOX"), (alice, '""'), (bob, INBOX), (bob, '""')):
+        await client.command(f'SETMETADATA {place} (/private/x "a" /shared/x "a")')
+    for client in (alice, bob):
+        await client.__aexit__()
+    left = "SELECT count(*) FROM annotation"
+    assert await store.read(lambda tx: tx.value(left)) == 6
+    await directory.erase_account(store, BOB, lambda gone: None)
+    assert await store.read(lambda tx: tx.value(left)) == 4
+    await directory.erase_account(store, ALICE, lambda gone: None)
+    assert await store.read(lambda tx: tx.value(left)) == 1  # the organisation's
+
+
+@pytest.mark.rfc("6154 section 4")
+async def test_what_empties_itself_is_empty_first(world: SimulatedWorld) -> None:
+    house = await with_tenant(world)
+    await house.receive("x@example.net", to=[ALICE])
+    alice = await connect(world, house, ALICE)
+    await alice.command("COPY 1 Archive")
+    await alice.command("SETMETADATA Archive (/private/specialuse NIL)")
+    await alice.command("SETMETADATA Trash (/private/specialuse NIL)")
+    for mailbox, use, expected in (
+        ("Archive", "Trash", b"NO [USEATTR]"),
+        ("Archive", "Archive", b"OK "),
+        ("INBOX", "Trash", b"NO [USEATTR]"),
+        ("Trash", "Trash", b"OK "),
+    ):
+        told = await alice.command(f'SETMETADATA {mailbox} (/private/specialuse "\\\\{use}")')
+        assert told[-1].startswith(expected), (mailbox, use)
+    await alice.__aexit__()

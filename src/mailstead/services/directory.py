@@ -213,6 +213,9 @@ _SLICED = (
     " WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account) LIMIT :limit)",
     "DELETE FROM subscription WHERE (account, name) IN (SELECT account, name FROM subscription"
     " WHERE account = :account LIMIT :limit)",
+    "DELETE FROM annotation WHERE (mailbox, owner, entry) IN (SELECT mailbox, owner, entry"
+    " FROM annotation WHERE owner = :account OR mailbox IN"
+    " (SELECT id FROM mailbox WHERE account = :account) LIMIT :limit)",
     "DELETE FROM mailbox_right WHERE (mailbox, account) IN (SELECT mailbox, account"
     " FROM mailbox_right WHERE account = :account OR mailbox IN"
     " (SELECT id FROM mailbox WHERE account = :account) LIMIT :limit)",
@@ -238,6 +241,8 @@ _AT_ONCE = (
     "DELETE FROM account_day WHERE account = :account",
     "DELETE FROM send_as WHERE account = :account",
     "DELETE FROM app_password WHERE account = :account",
+    "DELETE FROM annotation WHERE owner = :account",
+    "DELETE FROM annotation WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account)",
     "DELETE FROM mailbox_right WHERE account = :account",
     "DELETE FROM mailbox_right WHERE mailbox IN (SELECT id FROM mailbox WHERE account = :account)",
     "DELETE FROM login_certificate WHERE account = :account",

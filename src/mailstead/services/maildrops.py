@@ -16,7 +16,8 @@ from mailstead.model.mailbox import INBOX, Mailbox, SpecialUse
 from mailstead.model.numbers import AccountId, MailboxId
 from mailstead.model.world import World
 from mailstead.services.accounts import Login
-from mailstead.services.mailboxes.service import Mailboxes, Retriever
+from mailstead.services.mailboxes.retrieving import Retriever
+from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.watch import Watch
 from mailstead.storage import mailboxes, maildrops, messages, placing
 from mailstead.storage.store import WRITE_LIMIT, Store, Tx

@@ -128,6 +128,7 @@ def delete(tx: Tx, account: AccountId, name: str) -> MailboxId:
     tx.run("DELETE FROM keyword WHERE mailbox = :id", id=mailbox.id)
     tx.run("DELETE FROM expunged WHERE mailbox = :id", id=mailbox.id)
     tx.run("DELETE FROM mailbox_right WHERE mailbox = :id", id=mailbox.id)
+    tx.run("DELETE FROM annotation WHERE mailbox = :id", id=mailbox.id)
     tx.run(
         "INSERT INTO mailbox_gone (account, modseq, mailbox) VALUES (:account, :modseq, :id)",
         account=account,

@@ -11,6 +11,7 @@ import msgspec
 
 from mailstead.protocol.imap.acl import AclCommand
 from mailstead.protocol.imap.fetch import Item
+from mailstead.protocol.imap.metadata import MetadataCommand
 from mailstead.protocol.imap.notification import Group
 from mailstead.protocol.imap.numset import NumSet
 from mailstead.protocol.imap.search import Key
@@ -204,6 +205,7 @@ class Return(enum.StrEnum):
     SPECIAL_USE = "SPECIAL-USE"
     STATUS = "STATUS"
     MYRIGHTS = "MYRIGHTS"  # RFC 8440
+    METADATA = "METADATA"  # RFC 9590
 
 
 class List(msgspec.Struct, frozen=True):
@@ -219,6 +221,7 @@ class List(msgspec.Struct, frozen=True):
     returns: frozenset[Return] = frozenset()
     status: tuple[StatusItem, ...] = ()
     extended: bool = False
+    entries: tuple[str, ...] = ()  # of METADATA
 
 
 class Lsub(msgspec.Struct, frozen=True):
@@ -480,4 +483,5 @@ Command = (
     | Copy
     | Move
     | AclCommand
+    | MetadataCommand
 )

@@ -31,7 +31,7 @@ from mailstead.protocol.imap.commands import (
 from mailstead.protocol.imap.lexer import NOTHING, BadSyntax, Enabled, Lexer
 from mailstead.protocol.imap.notify import parse_notify
 from mailstead.protocol.imap.on_messages import ON_MESSAGES
-from mailstead.protocol.imap.on_sharing import ON_SHARING
+from mailstead.protocol.imap.on_sharing import ON_SHARING, entries
 
 ID_LIMIT = 30  # pairs, and octets of a name (RFC 2971 section 3.3)
 ID_VALUE_LIMIT = 1024  # octets
@@ -220,9 +220,10 @@ def _list(tag: Tag, lexer: Lexer) -> Command:
     patterns = _patterns(lexer)
     returns: set[Return] = set()
     status: list[StatusItem] = []
+    named: tuple[str, ...] = ()
     if lexer.accept(b" "):
         extended = True
-        returns, status = _returns(lexer)
+        returns, status, named = _returns(lexer)
     returns |= _implied(selection)
     return commands.List(
         tag,
@@ -232,6 +233,7 @@ def _list(tag: Tag, lexer: Lexer) -> Command:
         frozenset(returns),
         tuple(status),
         extended,
+        named,
     )
 
 
@@ -251,12 +253,13 @@ def _pattern(lexer: Lexer) -> str:
     return normalise_name(decode_name(lexer.list_mailbox(), lexer.enabled.utf8))
 
 
-def _returns(lexer: Lexer) -> tuple[set[Return], list[StatusItem]]:
+def _returns(lexer: Lexer) -> tuple[set[Return], list[StatusItem], tuple[str, ...]]:
     if not lexer.accept_word(b"RETURN"):
         raise BadSyntax("Expected RETURN")
     lexer.expect(b" (")
     returns: set[Return] = set()
     status: list[StatusItem] = []
+    named: tuple[str, ...] = ()
     while not lexer.accept(b")"):
         if returns:
             lexer.space()
@@ -265,7 +268,10 @@ def _returns(lexer: Lexer) -> tuple[set[Return], list[StatusItem]]:
         if option is Return.STATUS:  # RFC 5819 section 2
             lexer.space()
             status = _status_items(lexer)
-    return returns, status
+        elif option is Return.METADATA:  # RFC 9590 section 5
+            lexer.expect(b" ")
+            named = entries(lexer)
+    return returns, status, named
 
 
 def _implied(selection: list[Selection]) -> set[Return]:

@@ -139,6 +139,24 @@ def my_rights(name: str, rights: str, utf8: bool = False) -> bytes:
     return b"* MYRIGHTS %b %b\r\n" % (mailbox_name(name, utf8), astring(rights.encode()))
 
 
+def metadata(name: str, values: Iterable[tuple[str, bytes | None]], utf8: bool = False) -> bytes:
+    """`* METADATA "INBOX" (/private/comment "Mine")` (RFC 5464 section 4.4.1)."""
+    words = [astring(entry.encode()) + b" " + _value(value) for entry, value in values]
+    return b"* METADATA %b (%b)\r\n" % (mailbox_name(name, utf8), b" ".join(words))
+
+
+def metadata_changed(name: str, entries: Iterable[str], utf8: bool = False) -> bytes:
+    """`* METADATA "INBOX" /shared/comment`: they are others now (RFC 5464 section 4.4.2)."""
+    words = [astring(entry.encode()) for entry in entries]
+    return b"* METADATA %b %b\r\n" % (mailbox_name(name, utf8), b" ".join(words))
+
+
+def _value(value: bytes | None) -> bytes:
+    if value is not None and b"\x00" in value:
+        return b"~" + literal(value)
+    return nstring(value)
+
+
 def status_response(name: str, items: Iterable[tuple[str, int | str]], utf8: bool = False) -> bytes:
     """`* STATUS name (MESSAGES 231 ...)`."""
     listed = " ".join(f"{item} {value}" for item, value in items).encode("ascii")

@@ -398,7 +398,8 @@ class ImapServer:
         self._mode = _Mode.COMMAND
         self._draft.octets += len(literal)
         self._draft.literals.append(literal)
-        if b"\x00" in literal:  # RFC 3501 section 9: CHAR8
+        binary = self._draft.text.endswith(b"~")  # literal8 (RFC 5464 section 5)
+        if b"\x00" in literal and not binary:  # RFC 3501 section 9: CHAR8
             self._refuse("A NUL in a literal")
         else:
             self._draft.text += LITERAL_MARK

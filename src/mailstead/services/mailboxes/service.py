@@ -14,27 +14,29 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mailstead.model.entries import Retrieved
 from mailstead.model.errors import Refusal
 from mailstead.model.flags import DELETED, KEYWORDS_LIMIT
 from mailstead.model.mailbox import DELIMITER, INBOX, Mailbox, SpecialUse
-from mailstead.model.numbers import AccountId, MailboxId, ModSeq, OrganisationId, Uid
+from mailstead.model.numbers import AccountId, MailboxId, ModSeq, Uid
 from mailstead.model.world import World
 from mailstead.services.accounts import Login
 from mailstead.services.delivery.plan import render
+from mailstead.services.mailboxes import retrieving
+from mailstead.services.mailboxes.annotating import Annotations
 from mailstead.services.mailboxes.answers import AnswerShelf
 from mailstead.services.mailboxes.columns import ColumnShelf
 from mailstead.services.mailboxes.contents import Contents, Shelf, advance, from_snapshot
 from mailstead.services.mailboxes.reading import Page, columns_of, stored_for, work_on_page
+from mailstead.services.mailboxes.retrieving import Retriever
 from mailstead.services.mailboxes.sharing import Sharing
 from mailstead.services.mailboxes.texts import TextShelf
 from mailstead.services.tracing import new_trace
 from mailstead.services.watch import Watch
 from mailstead.storage import (
     accounts,
+    annotations,
     blobs,
     changes,
-    journal,
     mailboxes,
     messages,
     placing,
@@ -53,7 +55,7 @@ from mailstead.storage.messages import (
     Ranges,
 )
 from mailstead.storage.packfile import DamagedBody
-from mailstead.storage.plan import Append, Appended, Body, JournalRow, Plan, StoredBody
+from mailstead.storage.plan import Append, Appended, Body, Plan, StoredBody
 from mailstead.storage.rights import Audience, Reached
 from mailstead.storage.store import WRITE_LIMIT, Store, Tx
 from mailstead.storage.texts import TEXTS, TextFiles
@@ -117,14 +119,6 @@ class NewMessage(msgspec.Struct, frozen=True):
     internal_date: datetime | None = None
 
 
-class Retriever(msgspec.Struct, frozen=True):
-    """Who fetched messages, for the journal."""
-
-    login: Login
-    protocol: str
-    client: str
-
-
 class Mailboxes:
     """The mailboxes of all accounts."""
 
@@ -137,6 +131,7 @@ class Mailboxes:
         self.answers = AnswerShelf()
         self.texts = TextShelf(store, world, TextFiles(spool / TEXTS))
         self.sharing = Sharing(store, watch)
+        self.annotations = Annotations(store, watch)
 
     # ------------------------------------------------------------------ names
 
@@ -230,6 +225,7 @@ class Mailboxes:
             raise Refusal("a mailbox stays with its owner", "CANNOT")
         inbox = await self.get(account, INBOX)
         target = await self.create(account, new)
+        await self._store.write(lambda tx: annotations.copy(tx, inbox.id, target))
         while moved := await self._store.write(lambda tx: _move_some(tx, inbox.id, target)):
             self._watch.wake([inbox.id, target])
             if moved < WRITE_LIMIT:
@@ -558,28 +554,7 @@ class Mailboxes:
         """Note that the owner fetched these, and tell it in the journal of each message."""
         for start in range(0, len(uids), WRITE_LIMIT):
             some = uids[start : start + WRITE_LIMIT]
-            await self._store.write(lambda tx, some=some: _mark(tx, mailbox, some, who))  # type: ignore[misc]
-
-
-def _mark(tx: Tx, mailbox: Mailbox, uids: Sequence[int], who: Retriever) -> None:
-    rows = [
-        JournalRow(
-            found.trace,
-            OrganisationId(who.login.organisation),
-            (
-                Retrieved(
-                    at=tx.now,
-                    account=who.login.login,
-                    protocol=who.protocol,
-                    mailbox=mailbox.name,
-                    uid=found.uid,
-                    client=who.client,
-                ),
-            ),
-        )
-        for found in messages.mark_retrieved(tx, mailbox.id, uids)
-    ]
-    journal.add(tx, rows)
+            await self._store.write(lambda tx, some=some: retrieving.mark(tx, mailbox, some, who))  # type: ignore[misc]
 
 
 def _check_target(tx: Tx, target: MailboxId) -> None:

@@ -14,7 +14,7 @@ from mailstead.protocol.imap import commands
 from mailstead.protocol.imap.fetch import Attribute, Binary, Item, Section, Text
 from mailstead.protocol.imap.numset import format_ranges
 from mailstead.services.mailboxes.reading import Page
-from mailstead.services.mailboxes.service import Retriever
+from mailstead.services.mailboxes.retrieving import Retriever
 from mailstead.sessions.imap.binary import Decoded, chosen_pieces, literal_head, measure
 from mailstead.sessions.imap.items import Format, Piece, Rows, compile_items, printable
 from mailstead.sessions.imap.search import part

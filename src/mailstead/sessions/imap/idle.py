@@ -26,4 +26,5 @@ async def tell(session: Session) -> None:
     """Woken, or a while has passed in which a wake-up may have been lost."""
     if session.view is not None and session.hears:
         await session.sync()
+    await session.tell_annotations()
     await session.flush()

@@ -65,12 +65,16 @@ _INSIDE = (
     "ACL",
     f"RIGHTS={NEW_RIGHTS}",
     "LIST-MYRIGHTS",
+    "METADATA",
+    "LIST-METADATA",
 )
 _ENABLED = {
     "CONDSTORE": "CONDSTORE",
     "QRESYNC": "QRESYNC",
     "UTF8=ACCEPT": "UTF8=ACCEPT",
     "IMAP4REV2": "IMAP4rev2",
+    "METADATA": "METADATA",
+    "METADATA-SERVER": "METADATA-SERVER",
 }
 
 
@@ -133,6 +137,9 @@ async def enable(session: Session, command: commands.Enable) -> None:
     session.rev2 = session.rev2 or "IMAP4REV2" in names
     if session.rev2 and session.view is not None:
         session.view.recent_from = NUMBER_MAX
+    if "METADATA" in names or "METADATA-SERVER" in names:
+        session.annotated = session.annotated or {}
+        await session.tell_annotations()
     session.engine.enable(Enabled(session.utf8, charset=not session.utf8_accept))
     session.write(responses.enabled(_ENABLED[name] for name in names))
     session.write(responses.ok(command.tag, "ENABLE completed"))

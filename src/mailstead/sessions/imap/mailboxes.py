@@ -8,12 +8,15 @@ from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.acl import RIGHTS, format_rights
 from mailstead.protocol.imap.commands import Return, Selection, StatusItem
 from mailstead.protocol.imap.objectid import MAILBOX_ID, format_object_id
+from mailstead.services.mailboxes.annotating import TO_MESSAGES
 from mailstead.services.mailboxes.service import Listing
+from mailstead.sessions.imap.metadata import find_listed
 from mailstead.sessions.imap.notification import NameChange
 from mailstead.sessions.imap.pattern import Pattern
 from mailstead.sessions.imap.state import Session
 
 AT_ONCE = 1000  # names that are compared to patterns in the loop
+TOLD_AT_ONCE = 64  # mailboxes whose annotations are in memory together
 
 
 async def create(session: Session, command: commands.Create) -> None:
@@ -131,6 +134,20 @@ async def list_(session: Session, command: commands.List) -> None:
         names = await session.site.world.offload.run(found.names)
     else:
         names = found.names()
+    for start in range(0, len(names), TOLD_AT_ONCE):
+        await _tell(session, found, names[start : start + TOLD_AT_ONCE])
+    await session.finish(command.tag, "LIST completed")
+
+
+async def _tell(session: Session, found: "_Finder", names: list[str]) -> None:
+    """The responses about some of the names; annotations are read for all of them at once."""
+    command, annotations = found.command, {}
+    if Return.METADATA in command.returns:
+        seen = [
+            found.mailboxes[name] for name in names if set(TO_MESSAGES) & set(found.rights(name))
+        ]
+        annotations = await find_listed(session, seen, command.entries)
+        await session.flush()
     for name in names:
         session.write(found.line(name))
         rights = found.rights(name)
@@ -138,7 +155,7 @@ async def list_(session: Session, command: commands.List) -> None:
             session.write(responses.my_rights(name, format_rights(rights), session.utf8))
         if Return.STATUS in command.returns and "r" in rights:
             session.write(await _status(session, found.mailboxes[name], command.status))
-    await session.finish(command.tag, "LIST completed")
+        session.write(annotations.get(name, b""))
 
 
 async def status_of(session: Session, mailbox: Mailbox, items: tuple[StatusItem, ...]) -> bytes:

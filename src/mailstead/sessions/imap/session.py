@@ -14,6 +14,7 @@ from mailstead.model.errors import Refusal, TemporaryFailure
 from mailstead.model.world import Stream
 from mailstead.protocol.imap import acl as on_rights
 from mailstead.protocol.imap import commands, events, responses
+from mailstead.protocol.imap import metadata as on_annotations
 from mailstead.sessions.imap import (
     acl,
     append,
@@ -22,6 +23,7 @@ from mailstead.sessions.imap import (
     idle,
     login,
     mailboxes,
+    metadata,
     notify,
     search,
     select,
@@ -253,6 +255,8 @@ _AUTHENTICATED: dict[type, Handler] = {
     on_rights.ListRights: acl.list_rights,
     on_rights.MyRights: acl.my_rights,
     commands.Notify: notify.notify,
+    on_annotations.GetMetadata: metadata.get_metadata,
+    on_annotations.SetMetadata: metadata.set_metadata,
 }
 _SELECTED: dict[type, Handler] = {
     commands.Check: login.noop,

@@ -22,6 +22,7 @@ from mailstead.protocol.imap.server import ImapServer
 from mailstead.services.accounts import Accounts, Login
 from mailstead.services.authenticating import Authentication
 from mailstead.services.doorkeeper import Doorkeeper, Guest
+from mailstead.services.mailboxes.annotating import Digests
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.watch import Watch
 from mailstead.sessions.imap.notification import Notification, levels_above
@@ -112,6 +113,7 @@ class Session:
         self.compressed = False
         self.condstore = self.qresync = False  # what the client has enabled (RFC 7162)
         self.utf8_accept = self.rev2 = False  # likewise (RFC 6855, RFC 9051)
+        self.annotated: dict[str, Digests] | None = None  # what the client of METADATA knows of
         self.errors = self.failed_logins = 0
         self.closing = False
         self.notification: Notification | None = None  # what NOTIFY asked for
@@ -163,6 +165,7 @@ class Session:
         """
         if self.view is not None and self.view.dirty and self.hears:
             await self.sync(expunges, uid)
+        await self.tell_annotations()
         self.write(responses.ok(tag, text, code))
 
     def refuse(self, tag: bytes, text: str, code: str = "") -> None:
@@ -196,6 +199,25 @@ class Session:
             self.write(describe(view, update, self.manner(uid)))
             if self._tell_new is not None:
                 await self._tell_new(self, view, before)
+
+    async def tell_annotations(self, told: bool = True) -> None:
+        """Which annotations of the server and of the selected mailbox somebody else has changed.
+
+        Only to who has enabled that (RFC 5464 section 4.4.2); of what was not looked at before,
+        and without `told`, nothing.
+        """
+        before, annotations = self.annotated, self.site.mailboxes.annotations
+        if before is None or self.login is None:
+            return
+        names = ["", *([] if self.view is None else [self.view.mailbox.name])]
+        self.annotated = {
+            name: await annotations.digests(self.login.account, name) for name in names
+        }
+        for name, now in self.annotated.items():
+            known = before.get(name, now)
+            changed = {entry for entry, _ in known.items() ^ now.items()}
+            if changed and told:
+                self.write(responses.metadata_changed(name, sorted(changed), self.utf8))
 
     @property
     def owns_selected(self) -> bool:
@@ -252,7 +274,7 @@ class Session:
         """As if nobody had logged in; failed log-ins still count."""
         self.leave()
         self.silence()
-        self.login = self.authentication = None
+        self.login = self.authentication = self.annotated = None
         self.condstore = self.qresync = self.utf8_accept = self.rev2 = False
         self.errors = 0
         self.began = asyncio.get_running_loop().time()
