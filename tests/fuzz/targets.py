@@ -4,14 +4,24 @@ Used by `script/fuzz` (atheris, for as long as one likes) and by test_targets (a
 """
 
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import date
 
 from mailstead.message.surrogate import surrogate
 from mailstead.protocol import sasl, sasl_mechanisms, sasl_scram
+from mailstead.protocol.imap import commands as imap_commands
+from mailstead.protocol.imap import events, utf7
+from mailstead.protocol.imap.lexer import Enabled
+from mailstead.protocol.imap.match import SearchMessage, bind, matches, needs
+from mailstead.protocol.imap.numset import SAVED, NumSet, select_seqnums, select_uids
+from mailstead.protocol.imap.search import Key, Numbers, Within
+from mailstead.protocol.imap.server import COMMAND_LIMIT, LINE_LIMIT, ImapServer
 from mailstead.protocol.pop3 import commands
 from mailstead.protocol.pop3.content import Lines, Stuffing, stuff
 from mailstead.protocol.pop3.server import COMMAND_LINE_LIMIT, SASL_LINE_LIMIT, Pop3Server
 
 LIMIT = max(COMMAND_LINE_LIMIT, SASL_LINE_LIMIT)
+EVENTS = 1000  # a session hangs up after fewer bad commands
 NAMES = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "EXTERNAL")
 # What inputs are made of.
 WORDS = [
@@ -28,6 +38,9 @@ WORDS = [
         b",p=",
         b"\x01",
     ),
+    *(b"a SEARCH ", b"a UID FETCH 1:* ", b"a STORE 2 +FLAGS (\\Seen)", b"a APPEND x {3}\r\n"),
+    *(b"{2+}\r\n", b"~{2}\r\n", b'"x\\"y"', b"(", b")", b"NOT ", b"OR ", b"BODY.PEEK[1.HEADER]"),
+    *(b"CHARSET UTF-8 ", b"RETURN (ALL) ", b"SUBJECT ", b"SINCE 1-Feb-1994", b"a IDLE\r\nDONE\r\n"),
     *(b"auth=Bearer abc\x01\x01", b"\xff\x00", b"\0", "ü".encode()),
 ]
 KEYS = sasl.Keys(b"salt", 1, (sasl_scram.derive("secret", b"salt", 1),))
@@ -58,6 +71,106 @@ def _feed(pieces: list[bytes]) -> list[commands.Event]:
         if engine.buffered > LIMIT + len(piece):
             raise AssertionError(f"{engine.buffered} octets are kept")
     return found
+
+
+def imap(data: bytes) -> None:
+    """The engine, as for POP3; and what the commands say is looked at as a session would."""
+    how, data = (data[0], data[1:]) if data else (0, data)
+    size = how % 16 + 1
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
+    found = _feed_imap(pieces, how)
+    if found != _feed_imap([data], how):
+        raise AssertionError("in pieces it is something else")
+    for event in found:
+        repr(event)
+        match event:
+            case imap_commands.Search(program=program) | imap_commands.Sort(program=program):
+                _search(program)
+            case imap_commands.Fetch(numset=numset) | imap_commands.Store(numset=numset):
+                _select(numset)
+    if utf7.decode(utf7.encode(name := data.decode("utf-8", "replace"))) != name:
+        raise AssertionError("a name is another one when it comes back")
+
+
+def _feed_imap(pieces: list[bytes], how: int) -> list[events.Event]:
+    engine, found = ImapServer(append_limit=1000), list[events.Event]()
+    if how & 16:
+        engine.authenticated()
+    if how & 32:
+        engine.enable(Enabled(utf8=True, charset=False))
+    for piece in pieces:
+        rest = piece
+        while some := engine.receive(rest):
+            rest = b""
+            for event in some:
+                _react(engine, event)
+                _note(found, event)
+            if len(found) > EVENTS:
+                return found[:EVENTS]
+        if engine.buffered > COMMAND_LIMIT + LINE_LIMIT + len(piece):
+            raise AssertionError(f"{engine.buffered} octets are kept")
+    return found
+
+
+def _react(engine: ImapServer, event: events.Event) -> None:
+    match event:
+        case imap_commands.Authenticate():
+            engine.begin_authentication()
+        case events.SaslResponse():
+            engine.end_authentication()
+        case imap_commands.Idle():
+            engine.begin_idle()
+        case imap_commands.Login():
+            engine.authenticated()
+        case imap_commands.Unauthenticate():
+            engine.unauthenticated()
+        case imap_commands.Append(mailbox="refused"):
+            engine.refuse_append()
+
+
+def _note(found: list[events.Event], event: events.Event) -> None:
+    """Chunks of a message put together: only they depend on how the octets came."""
+    if isinstance(event, events.AppendChunk) and found:
+        before = found[-1]
+        if isinstance(before, events.AppendChunk):
+            found[-1] = events.AppendChunk(before.data + event.data)
+            return
+    found.append(event)
+
+
+def _search(program: Key) -> None:
+    def text() -> str:
+        return "a text of a message"
+
+    message = SearchMessage(
+        3, 30, 1, "$work", False, 7,
+        {"internal_date": 5, "saved": 5, "content": 5},
+        5, date(1994, 2, 1), None, lambda name: ("value",), text, text,
+    )  # fmt: skip
+    needs(program)
+    with suppress(ValueError):  # no message has that number; the time is put in by the session
+        matches(bind(_timeless(program), 5, 50), message)
+
+
+def _timeless(key: Key) -> Key:
+    """Without what only a session can know."""
+    if isinstance(key, Within) or (isinstance(key, Numbers) and key.numset.saved):
+        raise ValueError
+    for inner in (
+        *getattr(key, "keys", ()),
+        *(getattr(key, n, None) for n in ("key", "left", "right")),
+    ):
+        if inner is not None:
+            _timeless(inner)
+    return key
+
+
+def _select(numset: NumSet) -> None:
+    if numset is SAVED or numset.saved:
+        return
+    select_uids([2, 3, 5, 70], numset)
+    with suppress(ValueError):
+        select_seqnums(4, numset)
 
 
 def pop3_content(data: bytes) -> None:
@@ -96,6 +209,7 @@ def sasl_exchange(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
+    "imap": imap,
     "pop3": pop3,
     "pop3-content": pop3_content,
     "sasl": sasl_exchange,

@@ -106,6 +106,7 @@ LOGIN = c.Login(b"a", "x", "y z")
         (b"a FROB\r\nb NOOP\r\n", [BadCommand(b"a", "Unknown command"), c.Noop(b"b")]),
         (b"a NOOP\rb NOOP\r\n", [BadCommand(b"a", "Too many arguments")]),
         (b"a LOGIN x \0\r\n", [BadCommand(b"a", "A NUL in the command")]),
+        (b"{2+}\r\n\0ab NOOP\r\n", [BadCommand(b"", "A NUL in a literal")]),
         (
             b"a SEARCH CHARSET X ALL\r\n",
             [RefusedCommand(b"a", "BADCHARSET (UTF-8 US-ASCII)", "Unknown charset")],

@@ -116,6 +116,12 @@ class ImapServer:
         self._events: list[Event] = []
         self._stopped = False
 
+    @property
+    def buffered(self) -> int:
+        """Octets that wait here."""
+        draft = self._draft
+        return len(self._buffer) + len(draft.text) + sum(map(len, draft.literals))
+
     def receive(self, data: bytes) -> list[Event]:
         """What the octets amount to; b"" goes on after a stop. Never raises."""
         self._buffer += data
@@ -218,7 +224,7 @@ class ImapServer:
     def _find_tag(self) -> Tag:
         if self._mode is not _Mode.COMMAND:
             return self._tag
-        start = self._draft.text or self._buffer
+        start = self._draft.text if self._draft.octets else self._buffer
         return find_tag(bytes(start[: TAG_LIMIT + 1]))
 
     def _on_line(self, line: bytes) -> None:
