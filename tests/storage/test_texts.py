@@ -152,10 +152,9 @@ def test_a_file_cut_short_is_made_anew(files: TextFiles, tmp_path: Path) -> None
 def test_another_format_is_made_anew(files: TextFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     files.keep(ALICE, LETTERS)
     files.close()
+    schema = texts._SCHEMA.replace(f"user_version = {texts.FORMAT}", "user_version = 99")
+    monkeypatch.setattr(texts, "_SCHEMA", schema)
     monkeypatch.setattr(texts, "FORMAT", 99)
-    monkeypatch.setattr(
-        texts, "_SCHEMA", texts._SCHEMA.replace("user_version = 1", "user_version = 99")
-    )
     assert scan_all(files, ANYWHERE) == Scanned(set(), [set()], None)
     files.keep(ALICE, LETTERS)
     assert scan_all(files, ANYWHERE).hits == [{1, 2, 6}]

@@ -23,12 +23,13 @@ import apsw
 import msgspec
 
 from mailstead.model.numbers import AccountId
+from mailstead.storage import words
 
 T = TypeVar("T")
 Entry = tuple[int, bytes, bytes]  # key, header, body
 
 TEXTS = "texts"  # the folder, beside the store
-FORMAT = 1  # grows when message.text gives other texts for the same message
+FORMAT = 2  # grows when message.text gives other texts for the same message, or the tables change
 CHUNK = 1024 * 1024  # octets after which a chunk is full
 ACCOUNT_LIMIT = 1024 * 1024 * 1024  # octets of an account's file; then nothing is added
 FREE_LEAST = 1024 * 1024 * 1024  # octets of the disk that are left to the store
@@ -42,10 +43,12 @@ _END = b"\xff"  # behind each text: no octet of UTF-8, so that nothing is found 
 
 _SCHEMA = f"""
 PRAGMA user_version = {FORMAT};
-CREATE TABLE chunk (id INTEGER PRIMARY KEY, keys BLOB, header_starts BLOB, body_starts BLOB);
+CREATE TABLE chunk (
+    id INTEGER PRIMARY KEY, keys BLOB, header_starts BLOB, body_starts BLOB, worded INTEGER
+);
 CREATE TABLE header (chunk INTEGER PRIMARY KEY, texts BLOB);
 CREATE TABLE body (chunk INTEGER PRIMARY KEY, texts BLOB);
-"""
+{words.SCHEMA}"""
 
 log = logging.getLogger("mailstead.texts")
 
@@ -140,9 +143,24 @@ class TextFiles:
 
     def keep(self, account: AccountId, texts: Sequence[Text]) -> None:
         """Write them down, if there is room."""
-        if self._has_room(account):
+        if self.has_room(account):
             entries = _encoded(texts)
             self._do(account, lambda connection: _keep(connection, entries), None, _WRITING)
+
+    def index_next(self, account: AccountId) -> int | None:
+        """Take in the words of a chunk; how many messages it brought, None if all are in."""
+        return self._do(account, _index_next, None, _WRITING)
+
+    def rank(
+        self, account: AccountId, wanted: Collection[int], text: str, columns: Collection[str]
+    ) -> dict[int, float]:
+        """Which of the wanted have the words of the text in the columns, and how well, up to 1."""
+        return self._do(
+            account,
+            lambda connection: words.rank(connection, wanted, text, columns),
+            {},
+            _READING,
+        )
 
     def keys(self, account: AccountId) -> set[int]:
         """Whose texts are here."""
@@ -192,7 +210,8 @@ class TextFiles:
     def _path(self, account: AccountId) -> Path:
         return self._folder / f"{account}.db"
 
-    def _has_room(self, account: AccountId) -> bool:
+    def has_room(self, account: AccountId) -> bool:
+        """Whether more texts would be kept."""
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             path, disk = self._path(account), os.statvfs(self._folder)
@@ -265,21 +284,14 @@ def _connect(path: Path) -> apsw.Connection:
     connection.pragma("secure_delete", True)  # what was expunged leaves no trace
     connection.pragma("mmap_size", 0)
     connection.pragma("cache_size", -CACHE_KIB)
-    if connection.pragma("user_version") != FORMAT:
+    if connection.pragma("user_version") == 0:
         connection.transaction_mode = _WRITING
         with connection:
-            _begin_anew(connection)
+            if connection.pragma("user_version") == 0:  # no other process was faster
+                connection.execute(_SCHEMA)
+    if connection.pragma("user_version") != FORMAT:
+        raise apsw.NotADBError("it is of another format")
     return connection
-
-
-def _begin_anew(connection: apsw.Connection) -> None:
-    if connection.pragma("user_version") == FORMAT:  # another process was faster
-        return
-    for (name,) in connection.execute(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
-    ).fetchall():
-        connection.execute(f'DROP TABLE IF EXISTS "{name}"')
-    connection.execute(_SCHEMA)
 
 
 # ---------------------------------------------------------------------- looking
@@ -342,6 +354,14 @@ def _keys(connection: apsw.Connection) -> set[int]:
     return found
 
 
+def _index_next(connection: apsw.Connection) -> int | None:
+    for (number,) in list(_rows(connection, "SELECT id FROM chunk WHERE worded = 0 LIMIT 1")):
+        count = words.index(connection, _read_chunk(connection, number).entries())
+        connection.execute("UPDATE chunk SET worded = 1 WHERE id = ?", (number,))
+        return count
+    return None
+
+
 # ---------------------------------------------------------------------- keeping
 
 
@@ -392,7 +412,9 @@ def _drop_next(connection: apsw.Connection, dead: Collection[int], after: int) -
     number = _next_with(connection, dead, after)
     if number is None:
         return None
-    living = [one for one in _read_chunk(connection, number).entries() if one[0] not in dead]
+    chunk = _read_chunk(connection, number)
+    living = [one for one in chunk.entries() if one[0] not in dead]
+    words.drop(connection, [key for key in chunk.keys if key in dead])
     _delete_chunk(connection, number)
     _keep(connection, living)
     return number
@@ -412,7 +434,8 @@ def _delete_chunk(connection: apsw.Connection, number: int) -> None:
 
 
 def _shrink(connection: apsw.Connection) -> None:
-    """Give back the room, and leave nothing in the log of the file."""
+    """Give back the room, and leave nothing in the index and the log of the file."""
+    words.optimise(connection)
     connection.execute("PRAGMA incremental_vacuum").fetchall()
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
@@ -437,7 +460,7 @@ def _read_chunk(connection: apsw.Connection, number: int) -> _Chunk:
 
 def _write_chunk(connection: apsw.Connection, number: int, chunk: _Chunk) -> int:
     connection.execute(
-        "INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?, 0)",
         (
             number,
             *(each.tobytes() for each in (chunk.keys, chunk.header_starts, chunk.body_starts)),

@@ -322,6 +322,7 @@ class Result(enum.StrEnum):
     ALL = "ALL"
     COUNT = "COUNT"
     SAVE = "SAVE"
+    RELEVANCY = "RELEVANCY"  # RFC 6203 section 4
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -344,7 +345,7 @@ class Search(msgspec.Struct, frozen=True):
 
 
 class SortKey(enum.StrEnum):
-    """What messages are sorted by (RFC 5256 section 3, RFC 5957)."""
+    """What messages are sorted by (RFC 5256 section 3, RFC 5957, RFC 6203)."""
 
     ARRIVAL = "ARRIVAL"
     CC = "CC"
@@ -352,7 +353,7 @@ class SortKey(enum.StrEnum):
     DISPLAYFROM = "DISPLAYFROM"
     DISPLAYTO = "DISPLAYTO"
     FROM = "FROM"
-    DELETED = "DELETED"  # RFC 9051 section 6.3.11
+    RELEVANCY = "RELEVANCY"  # RFC 6203 section 6
     SIZE = "SIZE"
     SUBJECT = "SUBJECT"
     TO = "TO"

@@ -20,6 +20,7 @@ from mailstead.protocol.imap.search import (
     BodyHas,
     ChangedSince,
     Dated,
+    Fuzzy,
     HasFlag,
     HasKeyword,
     HeaderHas,
@@ -71,13 +72,16 @@ class SearchMessage(msgspec.Struct, frozen=True):
 def bind(program: Key, count: int, last_uid: int) -> Key:
     """The program for a mailbox as it is now: `*` resolved, cheap keys first.
 
-    Must be done before matches(). ValueError if a sequence number is beyond the last message.
+    Must be done before matches(). What is still FUZZY is exact from here on. ValueError if a
+    sequence number is beyond the last message.
     """
     match program:
         case Numbers(numset, uid):
             if not uid and numset.largest(count) > count:
                 raise ValueError("no message has that sequence number")
             return Numbers(NumSet(tuple(numset.resolve(last_uid if uid else count))), uid)
+        case Fuzzy(key):
+            return bind(key, count, last_uid)
         case Not(key):
             return Not(bind(key, count, last_uid))
         case Or(left, right):
@@ -92,7 +96,7 @@ def bind(program: Key, count: int, last_uid: int) -> Key:
 def needs(program: Key) -> Need:
     """What has to be read to decide the program."""
     match program:
-        case Not(key):
+        case Not(key) | Fuzzy(key):
             return needs(key)
         case Or(left, right):
             return needs(left) | needs(right)
@@ -138,6 +142,8 @@ def matches(program: Key, message: SearchMessage) -> bool:
             return least <= message.columns[column] < end
         case Within():
             raise AssertionError("the session knows the time, and puts Between in its place")
+        case Fuzzy():
+            raise AssertionError("bind() has put the key itself in its place")
         case Dated() | Larger() | Smaller():
             return _column_matches(program, message)
         case HeaderHas() | BodyHas() | TextHas():

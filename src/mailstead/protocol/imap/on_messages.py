@@ -2,7 +2,7 @@
 REPLACE, EXPUNGE, each with or without the prefix UID (RFC 3501 section 6.4).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mailstead.protocol.imap import commands
 from mailstead.protocol.imap.arguments import flags, mailbox_name, modifiers, one_of
@@ -18,7 +18,7 @@ from mailstead.protocol.imap.commands import (
 )
 from mailstead.protocol.imap.fetch import Attribute, parse_items
 from mailstead.protocol.imap.lexer import BadSyntax, Lexer
-from mailstead.protocol.imap.search import parse_program, parse_program_in_charset
+from mailstead.protocol.imap.search import Key, is_fuzzy, parse_program, parse_program_in_charset
 
 CRITERIA_LIMIT = 20  # of one SORT
 
@@ -33,7 +33,16 @@ def _expunge(tag: Tag, lexer: Lexer, uid: bool) -> Command:
 def _search(tag: Tag, lexer: Lexer, uid: bool) -> Command:
     lexer.space()
     wanted = _wanted(lexer)
-    return commands.Search(tag, parse_program(lexer), uid, wanted)
+    program = parse_program(lexer)
+    _check_relevancy(program, wanted)
+    return commands.Search(tag, program, uid, wanted)
+
+
+def _check_relevancy(program: Key, wanted: Wanted | None, criteria: Sequence[SortBy] = ()) -> None:
+    """RELEVANCY needs a FUZZY key (RFC 6203 sections 4 and 6)."""
+    asked = wanted is not None and Result.RELEVANCY in wanted.results
+    if (asked or any(by.key is SortKey.RELEVANCY for by in criteria)) and not is_fuzzy(program):
+        raise BadSyntax("RELEVANCY needs a FUZZY search key")
 
 
 def _wanted(lexer: Lexer) -> Wanted | None:
@@ -79,7 +88,9 @@ def _sort(tag: Tag, lexer: Lexer, uid: bool) -> Command:
     lexer.expect(b") ")
     if len(criteria) > CRITERIA_LIMIT:
         raise BadSyntax(f"More than {CRITERIA_LIMIT} criteria")
-    return commands.Sort(tag, tuple(criteria), parse_program_in_charset(lexer), uid, wanted)
+    program = parse_program_in_charset(lexer)
+    _check_relevancy(program, wanted, criteria)
+    return commands.Sort(tag, tuple(criteria), program, uid, wanted)
 
 
 def _criterion(lexer: Lexer) -> SortBy:

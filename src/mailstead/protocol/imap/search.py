@@ -146,6 +146,12 @@ class And(msgspec.Struct, frozen=True):
     keys: tuple["Key", ...]
 
 
+class Fuzzy(msgspec.Struct, frozen=True):
+    """Messages that the key finds, or nearly (RFC 6203 section 3)."""
+
+    key: "Key"
+
+
 Key = (
     All
     | Numbers
@@ -164,7 +170,23 @@ Key = (
     | Not
     | Or
     | And
+    | Fuzzy
 )
+
+
+def is_fuzzy(program: Key) -> bool:
+    """Whether FUZZY stands anywhere in the program."""
+    match program:
+        case Fuzzy():
+            return True
+        case Not(key):
+            return is_fuzzy(key)
+        case Or(left, right):
+            return is_fuzzy(left) or is_fuzzy(right)
+        case And(keys):
+            return any(map(is_fuzzy, keys))
+        case _:
+            return False
 
 
 def parse_program(lexer: Lexer) -> Key:
@@ -239,6 +261,10 @@ class _Parser:
     def negation(self, word: bytes) -> Key:
         """What follows NOT."""
         return Not(self._nested(self.key))
+
+    def fuzziness(self, word: bytes) -> Key:
+        """What follows FUZZY."""
+        return Fuzzy(self._nested(self.key))
 
     def alternative(self, word: bytes) -> Key:
         """What follows OR."""
@@ -361,6 +387,7 @@ _PLAIN: dict[bytes, Key] = {
 _WITH_ARGUMENTS: dict[bytes, Callable[[_Parser, bytes], Key]] = {
     b"NOT": _Parser.negation,
     b"OR": _Parser.alternative,
+    b"FUZZY": _Parser.fuzziness,
     b"UID": _uids,
     b"KEYWORD": _keyword,
     b"UNKEYWORD": _keyword,

@@ -16,12 +16,14 @@ from mailstead.model.errors import TemporaryFailure
 from mailstead.model.numbers import AccountId, MailboxId
 from mailstead.model.world import World
 from mailstead.services.mailboxes.reading import content_of
-from mailstead.storage import emails, mailboxes
+from mailstead.storage import emails, mailboxes, words
 from mailstead.storage.store import Store
 from mailstead.storage.texts import CHUNK, Asked, Text, TextFiles
 
 ROUND = timedelta(hours=1)
 UNUSED_KEPT = timedelta(days=90)
+Tell = Callable[[int], Awaitable[None]]
+
 PIECE = 8 * 1024 * 1024  # octets that are looked through between two looks at the loop
 
 log = logging.getLogger("mailstead.texts")
@@ -72,7 +74,7 @@ class TextShelf:
         account: AccountId,
         wanted: set[int],
         asked: Sequence[Asked],
-        tell: Callable[[int], Awaitable[None]],
+        tell: Tell,
     ) -> Found:
         """Look for the texts in all that is here of the wanted; `tell` hears how many are done."""
         found = Found(set(), [set() for _ in asked])
@@ -89,6 +91,29 @@ class TextShelf:
         if found.seen:
             self._files.touch(account, self._world.clock.now().timestamp())
         return found
+
+    def has_room(self, account: AccountId) -> bool:
+        """Whether what is read would be kept."""
+        return self._files.has_room(account)
+
+    async def index(self, account: AccountId, tell: Tell) -> None:
+        """Have the words of all texts that are here in the index; `tell` hears how many came in."""
+        done = 0
+        index_next = partial(self._files.index_next, account)
+        while (count := await self._world.offload.run(index_next)) is not None:
+            done += count
+            await tell(done)
+
+    async def rank(
+        self, account: AccountId, wanted: set[int], text: str, field: str
+    ) -> dict[int, float]:
+        """Which of the wanted have the words of the text, and how well, up to 1.
+
+        The field is that of a header, "body", or empty for all that is known of a message.
+        """
+        columns = [words.FIELDS.get(field, field)] if field else words.ANYWHERE
+        work = partial(self._files.rank, account, wanted, text, columns)
+        return await self._world.offload.run(work)
 
     async def keep(self, account: AccountId, texts: Sequence[Text]) -> None:
         """Have them here next time."""

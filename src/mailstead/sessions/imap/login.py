@@ -53,6 +53,7 @@ _INSIDE = (
     "THREAD=ORDEREDSUBJECT",
     "PARTIAL",
     "WITHIN",
+    "SEARCH=FUZZY",
     "PREVIEW",
     "INPROGRESS",
     "SAVEDATE",

@@ -163,6 +163,12 @@ async def find_in_store(
     return found
 
 
+def find_in_memory(view: View, program: Key, among: Sequence[int]) -> list[int]:
+    """Those of the messages that the keys, all on flags and numbers, find."""
+    contents, recent_from = view.contents, view.recent_from
+    return [index for index in among if matches(program, message_of(contents, index, recent_from))]
+
+
 async def keep_nothing(texts: Sequence[Text]) -> None:
     """What was read is not needed again."""
 

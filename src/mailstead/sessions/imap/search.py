@@ -4,12 +4,12 @@ Keys that must all hold are parted: those on flags and numbers choose who is loo
 are asked of those only. Text is compared decoded and folded (message.text).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mailstead.message.text import fold_case
 from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.commands import Result, Tag, Wanted
-from mailstead.protocol.imap.match import Need, bind, matches, needs
+from mailstead.protocol.imap.match import Need, bind, needs
 from mailstead.protocol.imap.numset import NumSet, format_ranges
 from mailstead.protocol.imap.search import (
     All,
@@ -17,6 +17,7 @@ from mailstead.protocol.imap.search import (
     Between,
     BodyHas,
     ChangedSince,
+    Fuzzy,
     HasFlag,
     HeaderHas,
     Key,
@@ -25,10 +26,12 @@ from mailstead.protocol.imap.search import (
     Or,
     TextHas,
     Within,
+    is_fuzzy,
 )
 from mailstead.services.mailboxes.reading import TEXT_OF
+from mailstead.sessions.imap.fuzzy import soften
 from mailstead.sessions.imap.progress import Progress
-from mailstead.sessions.imap.scan import NEVER, find_in_store, keep_nothing, message_of
+from mailstead.sessions.imap.scan import NEVER, find_in_memory, find_in_store, keep_nothing
 from mailstead.sessions.imap.state import Session
 from mailstead.sessions.imap.sync import Senseless, View
 from mailstead.sessions.imap.texts import find_by_texts
@@ -40,11 +43,16 @@ MANY = 4  # a search of so little a part of a mailbox reads only that part
 
 async def search(session: Session, command: commands.Search) -> None:
     """The numbers of all messages that the program finds."""
-    await tell_found(session, command, await find(session, command.tag, command.program), b"SEARCH")
+    found, scores = await find_scored(session, command.tag, command.program)
+    await tell_found(session, command, found, b"SEARCH", scores)
 
 
 async def tell_found(
-    session: Session, command: commands.Search | commands.Sort, found: list[int], word: bytes
+    session: Session,
+    command: commands.Search | commands.Sort,
+    found: list[int],
+    word: bytes,
+    scores: Sequence[int] = (),
 ) -> None:
     """What was found, in its order, as the command wants it; then the tagged OK."""
     view, wanted = session.selected, command.wanted
@@ -62,31 +70,39 @@ async def tell_found(
         tell = responses.sort_response if word == b"SORT" else responses.search_response
         session.write(tell(numbers, max(modseqs, default=0)))
     elif wanted.results != {Result.SAVE} or wanted.partial:  # RFC 5182 section 2.1
-        items = _items(wanted, numbers, modseqs)
+        items = _items(wanted, numbers, modseqs, scores)
         session.write(responses.esearch_response(command.tag, command.uid, items))
     # No message may go away while numbers of old are asked about (RFC 7162 section 3.2.10.2).
     expunges = command.uid and not _says(command.program, _is_seqnums)
     await session.finish(command.tag, f"{word.decode()} completed", "", expunges, command.uid)
 
 
-def _items(wanted: Wanted, numbers: list[int], modseqs: list[int]) -> list[tuple[str, str]]:
-    """Of ESEARCH (RFC 4731 section 3.1, RFC 9394 section 3.1)."""
+def _items(
+    wanted: Wanted, numbers: list[int], modseqs: list[int], scores: Sequence[int]
+) -> list[tuple[str, str]]:
+    """Of ESEARCH (RFC 4731 section 3.1, RFC 9394 section 3.1, RFC 6203 section 4)."""
     results, items = wanted.results, []
     if numbers:
         items += [("MIN", str(numbers[0]))] * (Result.MIN in results)
         items += [("MAX", str(numbers[-1]))] * (Result.MAX in results)
         items += [("ALL", format_ranges(numbers).decode())] * (Result.ALL in results)
     items += [("COUNT", str(len(numbers)))] * (Result.COUNT in results)
-    told = range(len(numbers)) if results & {Result.ALL, Result.COUNT} else range(0)
+    told = range(len(numbers)) if results & _WHOLE else range(0)
     if wanted.partial:
         told = part(wanted.partial, len(numbers))
         some = format_ranges(numbers[i] for i in told).decode() or "NIL"
         first, last = wanted.partial
         items.append(("PARTIAL", f"({first}:{last} {some})"))
+    if Result.RELEVANCY in results:
+        of = part(wanted.partial, len(numbers)) if wanted.partial else range(len(numbers))
+        items.append(("RELEVANCY", f"({' '.join(str(scores[i]) for i in of)})"))
     if modseqs:  # of the messages that are told of (RFC 4731 section 3.2)
         ends = [0] * (Result.MIN in results) + [-1] * (Result.MAX in results)
         items.append(("MODSEQ", str(max([modseqs[i] for i in [*told, *ends]], default=0))))
     return items
+
+
+_WHOLE = {Result.ALL, Result.COUNT, Result.RELEVANCY}  # they tell of every message that was found
 
 
 def part(wanted: tuple[int, int], count: int) -> range:
@@ -102,7 +118,7 @@ def _saved(found: list[int], wanted: Wanted) -> list[int]:
     if wanted.partial:
         return [found[i] for i in part(wanted.partial, len(found))]
     results = wanted.results
-    if Result.ALL in results or Result.COUNT in results or results == {Result.SAVE}:
+    if results & _WHOLE or results == {Result.SAVE}:
         return found
     ends = found[:1] * (Result.MIN in results) + found[-1:] * (Result.MAX in results)
     return sorted(set(ends))
@@ -111,7 +127,7 @@ def _saved(found: list[int], wanted: Wanted) -> list[int]:
 def _says(program: Key, which: Callable[[Key], bool]) -> bool:
     """Whether there is such a key anywhere in the program."""
     match program:
-        case Not(key):
+        case Not(key) | Fuzzy(key):
             return _says(key, which)
         case Or(left, right):
             return _says(left, which) or _says(right, which)
@@ -131,11 +147,24 @@ def _is_seqnums(key: Key) -> bool:
 
 async def find(session: Session, tag: Tag, wanted: Key) -> list[int]:
     """The indices of the messages that the program finds, in order."""
+    return (await find_scored(session, tag, wanted))[0]
+
+
+async def find_scored(session: Session, tag: Tag, wanted: Key) -> tuple[list[int], list[int]]:
+    """The same, and how well each fits, from 1 to 100; nothing of that without FUZZY."""
+    folded = _fold(wanted, session.selected, to_micros(session.site.world.clock.now()))
+    if not is_fuzzy(wanted):
+        return await _find(session, tag, folded), []
+    softened = await soften(session, tag, folded)
+    found = await _find(session, tag, softened.program)
+    return found, softened.scores(found)
+
+
+async def _find(session: Session, tag: Tag, wanted: Key) -> list[int]:
     view = session.selected
     uids = view.contents.uids
     try:
-        folded = _fold(wanted, view, to_micros(session.site.world.clock.now()))
-        program = bind(folded, len(uids), uids[-1] if uids else 0)
+        program = bind(wanted, len(uids), uids[-1] if uids else 0)
     except ValueError as error:
         raise Senseless(str(error)) from error
     memory, rest = _part(program)
@@ -207,6 +236,8 @@ def _fold(key: Key, view: View, now: int) -> Key:
             return TextHas(fold_case(text))
         case Not(inner):
             return Not(_fold(inner, view, now))
+        case Fuzzy(inner):
+            return Fuzzy(_fold(inner, view, now))
         case Or(left, right):
             return Or(_fold(left, view, now), _fold(right, view, now))
         case And(keys):
@@ -233,12 +264,7 @@ def _find_in_memory(view: View, program: Key) -> list[int]:
         must, must_not = quick
         both = must | must_not
         return [i for i, flags in enumerate(view.contents.flags) if flags & both == must]
-    contents, recent_from = view.contents, view.recent_from
-    return [
-        index
-        for index in range(len(contents.uids))
-        if matches(program, message_of(contents, index, recent_from))
-    ]
+    return find_in_memory(view, program, range(len(view.contents.uids)))
 
 
 def _quick_flags(program: Key) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ What is sorted by is in memory once it was used (services.mailboxes.columns); so
 and threading are done off the loop.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from mailstead.message.text import fold_case, header_text
 from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.commands import SortBy, SortKey, Threading
 from mailstead.services.mailboxes.reading import Page
-from mailstead.sessions.imap.search import find, tell_found
+from mailstead.sessions.imap.search import find, find_scored, tell_found
 from mailstead.sessions.imap.state import Session
 from mailstead.sessions.imap.sync import View, to_spans
 
@@ -39,16 +39,17 @@ _SHOWN = {SortKey.DISPLAYFROM: "From", SortKey.DISPLAYTO: "To"}
 async def sort(session: Session, command: commands.Sort) -> None:
     """RFC 5256 section 3: the numbers of the messages, in the order asked for."""
     view = session.selected
-    found = await find(session, command.tag, command.program)
-    ranks = [await _ranks(session, view, by, found) for by in command.criteria]
+    found, scores = await find_scored(session, command.tag, command.program)
+    of = dict(zip(found, scores, strict=False))
+    ranks = [await _ranks(session, view, by, found, of) for by in command.criteria]
     work = partial(_in_order, found, command.criteria, ranks)
     big = len(found) > AT_ONCE
     order = await session.site.world.offload.run(work) if big else work()
-    await tell_found(session, command, order, b"SORT")
+    await tell_found(session, command, order, b"SORT", [of[index] for index in order if of])
 
 
 def _in_order(
-    found: list[int], criteria: Sequence[SortBy], ranks: Sequence[Sequence[Any]]
+    found: list[int], criteria: Sequence[SortBy], ranks: Sequence[Sequence[Any] | Mapping[int, Any]]
 ) -> list[int]:
     """Least important first, for sorting keeps what is equal in its order."""
     order = found
@@ -57,8 +58,12 @@ def _in_order(
     return order
 
 
-async def _ranks(session: Session, view: View, by: SortBy, found: Sequence[int]) -> Sequence[Any]:
+async def _ranks(
+    session: Session, view: View, by: SortBy, found: Sequence[int], scores: Mapping[int, int]
+) -> Sequence[Any] | Mapping[int, Any]:
     """For each message of the mailbox what it is sorted by."""
+    if by.key is SortKey.RELEVANCY:  # the best one first (RFC 6203 section 6)
+        return {index: -score for index, score in scores.items()}
     if by.key in _SHOWN:
         return await _shown_names(session, view, _SHOWN[by.key], found)
     columns = await session.site.mailboxes.columns(view.contents, _COLUMNS[by.key])

@@ -9,12 +9,13 @@ from functools import partial
 
 import msgspec
 
+from mailstead.protocol.imap.match import Need, needs
 from mailstead.protocol.imap.numset import NumSet
 from mailstead.protocol.imap.search import And, BodyHas, Key, Not, Numbers, Or, TextHas
 from mailstead.services.mailboxes.reading import TEXT_KEY
 from mailstead.services.mailboxes.texts import Found
 from mailstead.sessions.imap.progress import Progress
-from mailstead.sessions.imap.scan import find_in_store, keep_nothing, probe_of
+from mailstead.sessions.imap.scan import find_in_memory, find_in_store, keep_nothing, probe_of
 from mailstead.sessions.imap.state import Session
 from mailstead.storage.texts import Asked
 
@@ -47,7 +48,9 @@ async def find_by_texts(
     found = await mailboxes.texts.find(owner, wanted, list(asked.values()), progress.tell)
     settled = await run(partial(_settle, program, list(asked), contents.uids, keys, among, found))
     passed, keeper = settled.passed, mailboxes.texts.keeper(owner)
-    if settled.left.keys and passed:
+    if settled.left.keys and not needs(settled.left) & ~Need.FLAGS:
+        passed = await run(partial(find_in_memory, session.selected, settled.left, passed))
+    elif settled.left.keys and passed:
         passed = await find_in_store(session, settled.left, passed, progress, keep_nothing)
     if settled.unknown:
         others = await find_in_store(session, program, settled.unknown, progress, keeper.add)
