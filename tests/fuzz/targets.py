@@ -21,6 +21,7 @@ from mailstead.protocol.pop3.content import Lines, Stuffing, stuff
 from mailstead.protocol.pop3.server import COMMAND_LINE_LIMIT, SASL_LINE_LIMIT, Pop3Server
 
 LIMIT = max(COMMAND_LINE_LIMIT, SASL_LINE_LIMIT)
+READ = 64 * 1024  # octets that a session gets at once
 EVENTS = 1000  # a session hangs up after fewer bad commands
 NAMES = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "EXTERNAL")
 # What inputs are made of.
@@ -76,10 +77,8 @@ def _feed(pieces: list[bytes]) -> list[commands.Event]:
 def imap(data: bytes) -> None:
     """The engine, as for POP3; and what the commands say is looked at as a session would."""
     how, data = (data[0], data[1:]) if data else (0, data)
-    size = how % 16 + 1
-    pieces = [data[start : start + size] for start in range(0, len(data), size)]
-    found = _feed_imap(pieces, how)
-    if found != _feed_imap([data], how):
+    found = _feed_imap(data, how % 16 + 1, how)
+    if found != _feed_imap(data, READ, how):
         raise AssertionError("in pieces it is something else")
     for event in found:
         repr(event)
@@ -92,14 +91,14 @@ def imap(data: bytes) -> None:
         raise AssertionError("a name is another one when it comes back")
 
 
-def _feed_imap(pieces: list[bytes], how: int) -> list[events.Event]:
+def _feed_imap(data: bytes, size: int, how: int) -> list[events.Event]:
     engine, found = ImapServer(append_limit=1000), list[events.Event]()
     if how & 16:
         engine.authenticated()
     if how & 32:
         engine.enable(Enabled(utf8=True, charset=False))
-    for piece in pieces:
-        rest = piece
+    for start in range(0, len(data), size):
+        piece = rest = data[start : start + size]
         while some := engine.receive(rest):
             rest = b""
             for event in some:
