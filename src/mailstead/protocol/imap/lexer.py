@@ -35,11 +35,14 @@ _MONTH = {name.encode("ascii"): number for number, name in enumerate(MONTHS, 1)}
 
 
 class BadSyntax(Exception):
-    """The command is none; the text goes into the tagged BAD. Never leaves this room."""
+    """The command is none; the text goes into the tagged BAD, with the code if there is one.
 
-    def __init__(self, text: str) -> None:
+    Never leaves this room.
+    """
+
+    def __init__(self, text: str, code: str = "") -> None:
         super().__init__(text)
-        self.text = text
+        self.text, self.code = text, code
 
 
 class Unacceptable(Exception):

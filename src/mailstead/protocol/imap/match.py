@@ -27,6 +27,7 @@ from mailstead.protocol.imap.search import (
     IsRecent,
     Key,
     Larger,
+    Named,
     Not,
     Numbers,
     Or,
@@ -144,6 +145,8 @@ def matches(program: Key, message: SearchMessage) -> bool:
             raise AssertionError("the session knows the time, and puts Between in its place")
         case Fuzzy():
             raise AssertionError("bind() has put the key itself in its place")
+        case Named():
+            raise AssertionError("the session puts what has the name in its place")
         case Dated() | Larger() | Smaller():
             return _column_matches(program, message)
         case HeaderHas() | BodyHas() | TextHas():

@@ -152,8 +152,15 @@ class Fuzzy(msgspec.Struct, frozen=True):
     key: "Key"
 
 
+class Named(msgspec.Struct, frozen=True):
+    """What is kept under this name, in lower case (RFC 5466 section 3.1); `filters` knows it."""
+
+    name: str
+
+
 Key = (
     All
+    | Named
     | Numbers
     | HasFlag
     | HasKeyword
@@ -199,6 +206,11 @@ def parse_program(lexer: Lexer) -> Key:
         charset = _find_charset(lexer.astring())
         lexer.space()
     return _Parser(lexer, charset).program()
+
+
+def parse_criteria(lexer: Lexer) -> Key:
+    """Search keys without a charset, in UTF-8 (RFC 5466 section 3.2)."""
+    return _Parser(lexer, "utf_8").program()
 
 
 def parse_program_in_charset(lexer: Lexer) -> Key:
@@ -359,6 +371,16 @@ def _thread(parser: _Parser, word: bytes) -> Key:
     return Not(All())
 
 
+def _filter(parser: _Parser, word: bytes) -> Key:
+    """RFC 5466 section 3.1: filters are in UTF-8, so the command has to be, too."""
+    if _CODECS.get(parser.charset) not in ("utf_8", "ascii"):
+        raise BadSyntax("FILTER needs UTF-8", "BADCHARSET (UTF-8 US-ASCII)")
+    name = parser.lexer.atom().decode("ascii").lower()
+    if "/" in name:
+        raise BadSyntax("That is no name of a filter")
+    return Named(name)
+
+
 def _body(parser: _Parser, word: bytes) -> Key:
     return BodyHas(parser.text())
 
@@ -415,4 +437,5 @@ _WITH_ARGUMENTS: dict[bytes, Callable[[_Parser, bytes], Key]] = {
     b"EMAILID": _email,
     b"THREADID": _thread,
     b"TEXT": _text,
+    b"FILTER": _filter,
 }

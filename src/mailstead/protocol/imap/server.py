@@ -325,7 +325,7 @@ class ImapServer:
         try:
             command = parse_command(text, literals, self._enabled)
         except BadSyntax as error:
-            self._emit(BadCommand(find_tag(text), error.text))
+            self._emit(BadCommand(find_tag(text), error.text, error.code))
         except Unacceptable as error:
             self._emit(RefusedCommand(find_tag(text), error.code, error.text))
         else:

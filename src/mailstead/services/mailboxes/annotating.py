@@ -10,6 +10,7 @@ import msgspec
 
 from mailstead.model.errors import Refusal
 from mailstead.model.numbers import AccountId, MailboxId
+from mailstead.protocol.imap import filters
 from mailstead.protocol.imap.metadata import PRIVATE, SHARED, is_within
 from mailstead.services.watch import Watch
 from mailstead.storage import annotations, rights
@@ -88,8 +89,8 @@ class Annotations:
 
         def work(tx: Tx) -> MailboxId:
             reached = _reach(tx, account, name) if name else None
-            if reached is None and any(entry == ADMIN for entry, _ in values):
-                raise Refusal("that is the server's to say", "NOPERM")
+            if reached is None:
+                _check_of_server(values)
             scope = _scope(tx, account, reached)
             kept = [one for one in values if reached is None or one[0] != USE]
             annotations.put(tx, scope, kept)
@@ -101,6 +102,22 @@ class Annotations:
         mailbox = await self._store.write(work)
         if mailbox:
             self._watch.wake([mailbox])
+
+
+def _check_of_server(values: Sequence[tuple[str, bytes | None]]) -> None:
+    for entry, value in values:
+        if entry == ADMIN:
+            raise Refusal("that is the server's to say", "NOPERM")
+        if value is not None and entry.startswith(filters.VALUES):
+            _check_filter(entry, value)
+
+
+def _check_filter(entry: str, value: bytes) -> None:
+    """Nothing is kept that could not be searched for (RFC 5466 section 3.2)."""
+    try:
+        filters.parse_filter(value)
+    except ValueError as error:
+        raise Refusal(f"{entry} is no search program: {error}", "CANNOT") from error
 
 
 def _reach(tx: Tx, account: AccountId, name: str) -> Reached:

@@ -68,6 +68,7 @@ _INSIDE = (
     "LIST-MYRIGHTS",
     "METADATA",
     "LIST-METADATA",
+    "FILTERS",
 )
 _ENABLED = {
     "CONDSTORE": "CONDSTORE",

@@ -5,9 +5,13 @@ are asked of those only. Text is compared decoded and folded (message.text).
 """
 
 from collections.abc import Callable, Sequence
+from typing import cast
+
+import msgspec
 
 from mailstead.message.text import fold_case
-from mailstead.protocol.imap import commands, responses
+from mailstead.model.errors import Refusal
+from mailstead.protocol.imap import commands, filters, responses
 from mailstead.protocol.imap.commands import Result, Tag, Wanted
 from mailstead.protocol.imap.match import Need, bind, needs
 from mailstead.protocol.imap.numset import NumSet, format_ranges
@@ -21,6 +25,7 @@ from mailstead.protocol.imap.search import (
     HasFlag,
     HeaderHas,
     Key,
+    Named,
     Not,
     Numbers,
     Or,
@@ -28,6 +33,7 @@ from mailstead.protocol.imap.search import (
     Within,
     is_fuzzy,
 )
+from mailstead.services.mailboxes import annotating
 from mailstead.services.mailboxes.reading import TEXT_OF
 from mailstead.sessions.imap.fuzzy import soften
 from mailstead.sessions.imap.progress import Progress
@@ -43,8 +49,38 @@ MANY = 4  # a search of so little a part of a mailbox reads only that part
 
 async def search(session: Session, command: commands.Search) -> None:
     """The numbers of all messages that the program finds."""
+    program = await expanded(session, command.program, command.wanted)
+    command = msgspec.structs.replace(command, program=program)
     found, scores = await find_scored(session, command.tag, command.program)
     await tell_found(session, command, found, b"SEARCH", scores)
+
+
+async def expanded(session: Session, program: Key, wanted: Wanted | None = None) -> Key:
+    """The program with filters in the place of their names (RFC 5466 section 3.1)."""
+    if not _says(program, lambda key: isinstance(key, Named)):
+        return program
+    try:
+        return await _expanded(session, program)
+    except Refusal:
+        if wanted is not None and Result.SAVE in wanted.results:  # RFC 5182 section 2.1
+            session.selected.saved = ()
+        raise
+
+
+async def _expanded(session: Session, program: Key) -> Key:
+    annotations, account = session.site.mailboxes.annotations, session.owner.account
+    known: dict[str, bytes | None] = {}
+    expansion = filters.expand(program)
+    try:
+        name = next(expansion)
+        while True:
+            if name not in known:
+                entries = [f"{root}{name}" for root in filters.VALUES]
+                found = (await annotations.find(account, "", annotating.Wanted(entries))).values
+                known[name] = next((found[one] for one in entries if one in found), None)
+            name = expansion.send(known[name])
+    except StopIteration as end:
+        return cast("Key", end.value)
 
 
 async def tell_found(

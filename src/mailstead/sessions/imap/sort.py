@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from mailstead.message import header, thread
 from mailstead.message.addresses import mailboxes
 from mailstead.message.structure import base_subject
@@ -15,7 +17,7 @@ from mailstead.message.text import fold_case, header_text
 from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.commands import SortBy, SortKey, Threading
 from mailstead.services.mailboxes.reading import Page
-from mailstead.sessions.imap.search import find, find_scored, tell_found
+from mailstead.sessions.imap.search import expanded, find, find_scored, tell_found
 from mailstead.sessions.imap.state import Session
 from mailstead.sessions.imap.sync import View, to_spans
 
@@ -39,6 +41,8 @@ _SHOWN = {SortKey.DISPLAYFROM: "From", SortKey.DISPLAYTO: "To"}
 async def sort(session: Session, command: commands.Sort) -> None:
     """RFC 5256 section 3: the numbers of the messages, in the order asked for."""
     view = session.selected
+    program = await expanded(session, command.program, command.wanted)
+    command = msgspec.structs.replace(command, program=program)
     found, scores = await find_scored(session, command.tag, command.program)
     of = dict(zip(found, scores, strict=False))
     ranks = [await _ranks(session, view, by, found, of) for by in command.criteria]
@@ -128,7 +132,8 @@ async def thread_(session: Session, command: commands.Thread) -> None:
     """RFC 5256 section 3: the trees, each message by its number."""
     view, answers = session.selected, session.site.mailboxes.answers
     contents = view.contents
-    found = await find(session, command.tag, command.program)
+    program = await expanded(session, command.program)
+    found = await find(session, command.tag, program)
     question = f"{command.threading} {'UID' * command.uid}"
     whole = len(found) == len(contents.uids)
     answer = answers.find(contents, question) if whole else None
