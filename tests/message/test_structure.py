@@ -103,7 +103,7 @@ text
         ),
         (
             "Content-Type: text/plain; name=\xe9\n\n",
-            '("text" "plain" ("name" {1}\r\n\xe9) NIL NIL "7bit" 0 0',
+            '("text" "plain" ("name" {1}\r\n\xe9 "charset" "us-ascii") NIL NIL "7bit" 0 0',
             " NIL NIL NIL NIL)",
         ),
     ],

@@ -26,13 +26,15 @@ def test_headers_in_ascii(subject, text):
 
 
 def test_octets_of_no_charset():
-    assert surrogate(b"X: a\xff\r\n") == b"X: =?unknown-8bit?B?Yf8=?=\r\n"
+    """Programs guess; an encoded-word of an unknown charset they would show as it is."""
+    assert surrogate(b"X: =?x?Q?a\xff?= \xc3\xa4\r\n") == b"X: =?x?Q?a\xff?= \xc3\xa4\r\n"
+    assert surrogate(b"X: a\xff b \xc3\xa4\r\n") == b"X: a\xff b =?UTF-8?B?w6Q=?=\r\n"
     assert surrogate(b"X: a\r\n") == b"X: a\r\n"
 
 
 def test_it_takes_no_more_than_linear_time() -> None:
     word, many = b"x" * 2_000_000, "é ".encode() * 500_000
     began = time.process_time()
-    assert surrogate(b"X: " + word + b" \xff") == b"X: " + word + b" =?unknown-8bit?B?/w==?="
+    assert surrogate(b"X: " + word + b" \xff") == b"X: " + word + b" \xff"
     assert surrogate(many).isascii()
     assert time.process_time() - began < 10

@@ -27,7 +27,7 @@ PART_HEADER_LIMIT = 256 * 1024  # octets of a part's header that are looked at
 BOUNDARY_LIMIT = 250  # octets (RFC 2046 section 5.1.1 says 70)
 _BLOCK = 256 * 1024  # octets copied at once out of a mapped file
 
-_US_ASCII: Parameters = (("charset", b"us-ascii"),)
+US_ASCII: Parameters = (("charset", b"us-ascii"),)
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -159,7 +159,7 @@ class _Scan:
     def part(self, header: bytes, extent: _Extent, depth: int, type_: str, subtype: str) -> Part:
         """The part of this header and extent; type and subtype are what it is by default."""
         content = _content(header)
-        params: Parameters = _US_ASCII if type_ == "text" else ()
+        params: Parameters = US_ASCII if type_ == "text" else ()
         parsed = parse_type(content.type) if content.type is not None else None
         if parsed is not None:
             type_, subtype, params = parsed
@@ -170,7 +170,7 @@ class _Scan:
             if not children:
                 # Without boundary, without delimiters or too deep: one opaque text (a multipart
                 # without parts has no form in RFC 9051 section 9, body-type-mpart).
-                type_, subtype, params = "text", "plain", _US_ASCII
+                type_, subtype, params = "text", "plain", US_ASCII
         elif type_ == "message" and subtype in ("rfc822", "global"):
             if depth < DEPTH_LIMIT and self._parts < PART_LIMIT:
                 rendered, children = self._message(extent, depth)

@@ -14,7 +14,7 @@ from mailstead.message.addresses import mailboxes
 from mailstead.message.dates import parse_date
 from mailstead.message.envelope import envelope, nstring
 from mailstead.message.header import decode, unfold
-from mailstead.message.mime import Part
+from mailstead.message.mime import US_ASCII, Part
 from mailstead.message.parameters import Parameters, decode_parameter
 from mailstead.message.text import fold_case
 
@@ -64,10 +64,13 @@ def _render(part: Part, extended: bool) -> bytes:
         children = b"".join([_render(child, extended) for child in part.children])
         tail = b" %b" % _parameters(part.params) + _tail(part) if extended else b""
         return b"(%b %b%b)" % (children, nstring(part.subtype.encode()), tail)
+    params = part.params
+    if part.type == "text" and not any(name == "charset" for name, _ in params):
+        params = (*params, *US_ASCII)  # which must be assumed (RFC 2046 section 4.1.2)
     basic = b"%b %b %b %b %b %b %d" % (
         nstring(part.type.encode()),
         nstring(part.subtype.encode()),
-        _parameters(part.params),
+        _parameters(params),
         nstring(part.id),
         nstring(part.description),
         nstring(part.encoding.encode()),

@@ -1,7 +1,8 @@
-"""Headers and strings in ASCII, for programs that have not asked for UTF-8 (RFC 6856, RFC 6858).
+"""Headers and strings for programs that have not asked for UTF-8 (RFC 6856, RFC 6858).
 
-Words with other octets become encoded-words (RFC 2047), also where they were not allowed: the
-reader sees the text, and whoever wants the message as it is asks for UTF-8.
+Words in UTF-8 become encoded-words (RFC 2047), also where they were not allowed: the reader sees
+the text, and whoever wants the message as it is asks for UTF-8. Octets of old mail that are not
+UTF-8 stay as they are: programs have guessed their charset for thirty years.
 Holds: the time is linear in the octets, whatever they are.
 """
 
@@ -14,7 +15,7 @@ _SPACES = re.compile(rb"([ \t\r]+)")
 
 
 def surrogate(header: bytes) -> bytes:
-    """The header in ASCII."""
+    """The header without UTF-8."""
     if header.isascii():
         return header
     return b"\n".join(map(_line, header.split(b"\n")))
@@ -37,16 +38,15 @@ def _line(line: bytes) -> bytes:
 
 def _encode(word: bytes) -> bytes:
     try:
-        text, charset = word.decode("utf-8"), b"UTF-8"
+        text = word.decode("utf-8")
     except UnicodeDecodeError:
-        text, charset = word.decode("latin-1"), b"unknown-8bit"
+        return word
     pieces, piece = [], b""
     for character in text:
-        octets = character.encode("latin-1" if charset == b"unknown-8bit" else "utf-8")
+        octets = character.encode("utf-8")
         if len(piece) + len(octets) > ENCODED_WORD_OCTETS:
             pieces.append(piece)
             piece = b""
         piece += octets
     pieces.append(piece)
-    words = (b"=?%b?B?%b?=" % (charset, base64.b64encode(one)) for one in pieces)
-    return b" ".join(words)
+    return b" ".join(b"=?UTF-8?B?%b?=" % base64.b64encode(one) for one in pieces)

@@ -129,12 +129,12 @@ def test_internal_date() -> None:
     ("rendered", "expected"),
     [
         (b'("a" {3}\r\nb"c NIL)', b'("a" {3}\r\nb"c NIL)'),  # nothing to do
-        (b"({2}\r\n\xc3\xa4 {1}\r\n\xff)", b'("=?UTF-8?B?w6Q=?=" "=?unknown-8bit?B?/w==?=")'),
+        (b"({2}\r\n\xc3\xa4 {1}\r\n\xff)", b'("=?UTF-8?B?w6Q=?=" {1}\r\n\xff)'),
         (
             b'("{2}" {4}\r\n{1}\xff {3}\r\na\r\n)',
-            b'("{2}" "=?unknown-8bit?B?ezF9/w==?=" {3}\r\na\r\n)',
+            b'("{2}" {4}\r\n{1}\xff {3}\r\na\r\n)',
         ),
-        (b"({8}\r\n{1}\r\n\xc3\xa4\xff)", b"({28}\r\n{1}\r\n=?unknown-8bit?B?w6T/?=)"),
+        (b"({8}\r\n{1}\r\n\xc3\xa4\xff)", b"({8}\r\n{1}\r\n\xc3\xa4\xff)"),
     ],
 )
 def test_in_ascii(rendered: bytes, expected: bytes) -> None:

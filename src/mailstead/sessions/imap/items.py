@@ -60,10 +60,10 @@ class Rows(msgspec.Struct, frozen=True):
         """Of each message a value, converted where the client cannot take it (RFC 6858)."""
         if self.downgraded is None or all(map(bytes.isascii, values)):
             return values
-        self.downgraded.update(
-            uid for uid, value in zip(self["uid"], values, strict=True) if not value.isascii()
-        )
-        return [convert(value) for value in values]
+        converted = [convert(value) for value in values]
+        pairs = zip(self["uid"], values, converted, strict=True)
+        self.downgraded.update(uid for uid, value, other in pairs if value != other)
+        return converted
 
 
 class Column(msgspec.Struct, frozen=True):
