@@ -6,10 +6,12 @@ import pytest
 
 from mailstead.model.address import Domain, parse_address
 from mailstead.model.errors import Refusal
+from mailstead.model.mailbox import Mailbox
 from mailstead.model.numbers import AccountId
-from mailstead.storage import accounts, mailboxes, rights
+from mailstead.storage import accounts, annotations, mailboxes, rights
 from mailstead.storage.rights import ANYONE, EVERY, Granted, Place
 from mailstead.storage.store import Store, Tx
+from mailstead.testing.invariants import broken
 
 Open = Callable[[], Store]
 ALICE, BOB, CAROL, EVE = (AccountId(number) for number in (1, 2, 3, 4))
@@ -142,3 +144,29 @@ async def test_an_own_mailbox_of_that_name_stays_ones_own(open_store: Open) -> N
     assert found is not None
     assert (found.mailbox.account, found.rights) == (BOB, EVERY)
     await store.close()
+
+
+async def test_what_must_not_be_left_behind(open_store: Open) -> None:
+    store = await prepared(open_store)
+    await store.write(lambda tx: grant(tx, "Projects", BOB, "lr"))
+    scope = annotations.of_mailbox(BOB, await store.read(lambda tx: projects(tx).id))
+    await store.write(lambda tx: annotations.put(tx, scope, [("/private/x", b"x")]))
+    assert await store.read(broken) == []
+    gone = await store.read(projects)
+    await store.write(lambda tx: tx.run("DELETE FROM mailbox WHERE id = :id", id=gone.id))
+    found = await store.read(broken)
+    assert [one.split(":")[0] for one in found] == [
+        "rights in a mailbox that is gone, or of an account that is",
+        "annotations of a mailbox that is gone, or of an account that is",
+    ]
+    for work in (
+        lambda tx: rights.grant(tx, gone, BOB, "lr"),
+        lambda tx: annotations.put(tx, scope, [("/private/x", b"x")]),
+    ):
+        with pytest.raises(Refusal, match="gone"):
+            await store.write(work)
+    await store.close()
+
+
+def projects(tx: Tx) -> Mailbox:
+    return mailboxes.get(tx, ALICE, "Projects")

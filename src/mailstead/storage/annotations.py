@@ -95,6 +95,8 @@ def find_in(
 
 def put(tx: Tx, scope: Scope, values: Sequence[tuple[str, bytes | None]]) -> None:
     """Set them all, or with None take them away; Refusal if one of them is too much."""
+    if scope.mailbox:
+        mailboxes.hold(tx, scope.mailbox)
     for entry, value in values:
         owner = scope.owner_of(entry)
         if value is None:

@@ -110,6 +110,22 @@ RULES = (
         " OR content NOT IN (SELECT id FROM content)",
     ),
     Rule(
+        "rights in a mailbox that is gone, or of an account that is",
+        "SELECT mailbox, account FROM mailbox_right WHERE mailbox NOT IN (SELECT id FROM mailbox)"
+        " OR (account != 0 AND account NOT IN (SELECT id FROM account))",
+    ),
+    Rule(
+        "annotations of a mailbox that is gone, or of an account that is",
+        "SELECT mailbox, owner FROM annotation WHERE (mailbox != 0 AND mailbox NOT IN"
+        " (SELECT id FROM mailbox)) OR (owner > 0 AND owner NOT IN (SELECT id FROM account))",
+    ),
+    Rule(
+        "an email lies in a mailbox of another account",
+        "SELECT email.id, placement.mailbox FROM placement JOIN email ON email.id ="
+        " placement.email JOIN mailbox ON mailbox.id = placement.mailbox"
+        " WHERE mailbox.account != email.account",
+    ),
+    Rule(
         "an email lies in no mailbox",
         "SELECT id, account FROM email WHERE id NOT IN (SELECT email FROM placement)",
     ),

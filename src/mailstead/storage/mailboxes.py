@@ -64,6 +64,12 @@ def find_by_id(tx: Tx, mailbox: MailboxId) -> Mailbox | None:
     return None if row is None else from_row(row)
 
 
+def hold(tx: Tx, mailbox: MailboxId) -> None:
+    """Nobody deletes the mailbox before this transaction ends; Refusal if it is gone."""
+    if not tx.lock("SELECT id FROM mailbox WHERE id = :id", {mailbox}):
+        raise Refusal("the mailbox is gone", "NONEXISTENT")
+
+
 def create(
     tx: Tx, account: AccountId, name: str, special_use: SpecialUse | None = None
 ) -> MailboxId:

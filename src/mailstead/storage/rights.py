@@ -241,6 +241,7 @@ def find_granted(tx: Tx, mailbox: MailboxId, who: AccountId) -> str:
 
 def grant(tx: Tx, mailbox: Mailbox, who: AccountId, rights: str) -> None:
     """From now on these are the rights of the account, or of ANYONE; none take it off the list."""
+    mailboxes.hold(tx, mailbox.id)
     if who == mailbox.account:
         if rights != EVERY:
             raise Refusal("the owner of a mailbox has every right in it", "CANNOT")
