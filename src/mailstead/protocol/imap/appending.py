@@ -34,10 +34,12 @@ def parse_append(
         lexer = Lexer(text, literals, head.end(), enabled)
         return commands.Append(head[1], mailbox_name(lexer), _new_message(lexer, size))
     lexer = Lexer(text, literals, head.start("number"), enabled)
+    uid = head["uid"] is not None
+    if not uid:
+        lexer.needs_seqnums()
     number = lexer.numset()
     lexer.space()
     mailbox = mailbox_name(lexer)
-    uid = head["uid"] is not None
     return commands.Replace(head[1], number, mailbox, _new_message(lexer, size), uid)
 
 

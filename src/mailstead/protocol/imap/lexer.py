@@ -35,10 +35,7 @@ _MONTH = {name.encode("ascii"): number for number, name in enumerate(MONTHS, 1)}
 
 
 class BadSyntax(Exception):
-    """The command is none; the text goes into the tagged BAD, with the code if there is one.
-
-    Never leaves this room.
-    """
+    """The command is none; text and code go into the tagged BAD. Never leaves this room."""
 
     def __init__(self, text: str, code: str = "") -> None:
         super().__init__(text)
@@ -59,6 +56,7 @@ class Enabled(msgspec.Struct, frozen=True):
 
     utf8: bool = False  # names are UTF-8 (RFC 6855 section 3, RFC 9051 section 5.1)
     charset: bool = True  # a SEARCH may name one; not with UTF8=ACCEPT
+    seqnums: bool = True  # messages have sequence numbers; not with UIDONLY (RFC 9586)
 
 
 NOTHING = Enabled()
@@ -81,6 +79,11 @@ class Lexer:
         self.position = position
         self._literals = literals
         self._taken = 0
+
+    def needs_seqnums(self) -> None:
+        """What comes is about sequence numbers: not with UIDONLY (RFC 9586 section 3)."""
+        if not self.enabled.seqnums:
+            raise BadSyntax("There are no message numbers once UIDONLY is enabled", "UIDREQUIRED")
 
     def at_end(self) -> bool:
         """Whether nothing is left."""

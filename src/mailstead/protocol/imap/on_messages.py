@@ -112,7 +112,8 @@ def _fetch(tag: Tag, lexer: Lexer, uid: bool) -> Command:
     numset = lexer.numset()
     lexer.space()
     items = parse_items(lexer)
-    if uid and Attribute.UID not in items:  # RFC 3501 section 6.4.8
+    # RFC 3501 section 6.4.8; UIDFETCH responses begin with it.
+    if uid and Attribute.UID not in items and lexer.enabled.seqnums:
         items = (Attribute.UID, *items)
     since, vanished, partial = _fetch_modifiers(lexer, uid)
     if since is not None and Attribute.MODSEQ not in items:

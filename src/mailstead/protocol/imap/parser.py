@@ -79,6 +79,8 @@ def _parse_arguments(tag: Tag, verb: bytes, lexer: Lexer) -> Command:
             raise BadSyntax("Unknown UID command")
         return parse_selected(tag, lexer, True)
     if parse_selected := ON_MESSAGES.get(verb):
+        if verb != b"EXPUNGE":
+            lexer.needs_seqnums()
         return parse_selected(tag, lexer, False)
     if make := _WITHOUT_ARGUMENTS.get(verb):
         return make(tag)
@@ -192,6 +194,7 @@ def _resync(lexer: Lexer) -> Resync:
         lexer.space()
         known = lexer.numset()
     if lexer.accept(b" ("):
+        lexer.needs_seqnums()
         seqnums = lexer.numset()
         lexer.space()
         match = (seqnums, lexer.numset())

@@ -251,6 +251,7 @@ class _Parser:
         """One search key."""
         self._count()
         if self.lexer.at_numset():
+            self.lexer.needs_seqnums()
             return Numbers(self.lexer.numset(), uid=False)
         if self.lexer.accept(b"("):
             return self._nested(self._list)

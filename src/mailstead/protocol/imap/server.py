@@ -289,7 +289,7 @@ class ImapServer:
         try:
             message = parse_next_message(line[: literal.start()], int(literal[1]))
         except BadSyntax as error:
-            self._draft.refuse(BadCommand(self._tag, error.text))
+            self._draft.refuse(BadCommand(self._tag, error.text, error.code))
             return None
         return message if self._fits(self._tag, message.size) else None
 
@@ -362,7 +362,7 @@ class ImapServer:
         try:
             append = parse_append(text, draft.literals, size, self._enabled)
         except BadSyntax as error:
-            draft.refuse(BadCommand(find_tag(text), error.text))
+            draft.refuse(BadCommand(find_tag(text), error.text, error.code))
             return None
         self._messages = self._messages_size = 0
         return append if self._fits(append.tag, size) else None

@@ -44,7 +44,7 @@ async def fetch(session: Session, command: commands.Fetch) -> None:
     if command.partial is not None:
         indices = [i for span in spans for i in range(*span)]
         spans = to_spans([indices[i] for i in part(command.partial, len(indices))])
-    format_ = compile_items(command.items)
+    format_ = compile_items(command.items, session.uidonly)
     wanted = sum(stop - start for start, stop in spans)
     found, damaged = spans, False
     downgraded: set[int] | None = None if session.utf8 else set()
@@ -73,7 +73,7 @@ def _downgraded(uids: set[int] | None) -> str:
 
 async def tell_messages(session: Session, items: tuple[Item, ...], indices: Sequence[int]) -> None:
     """FETCH of messages that nobody asked for just now; \\Seen stays as it is."""
-    format_ = compile_items(items)
+    format_ = compile_items(items, session.uidonly)
     if format_.needs:
         downgraded: set[int] | None = None if session.utf8 else set()
         await _from_store(session, format_, to_spans(indices), downgraded)

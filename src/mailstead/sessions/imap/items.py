@@ -56,6 +56,11 @@ class Rows(msgspec.Struct, frozen=True):
         assert self.page is not None
         return self.page[column]
 
+    @property
+    def seqnums(self) -> list[int]:
+        """The sequence numbers of the messages."""
+        return [index + 1 for index in self.indices]
+
     def in_ascii(self, values: list[bytes], convert: Callable[[bytes], bytes]) -> list[bytes]:
         """Of each message a value, converted where the client cannot take it (RFC 6858)."""
         if self.downgraded is None or all(map(bytes.isascii, values)):
@@ -93,6 +98,12 @@ class Format(msgspec.Struct, frozen=True):
     """All items of a FETCH."""
 
     columns: tuple[Column, ...]
+    uidonly: bool = False  # messages are named by UID (RFC 9586 section 3.3)
+
+    @property
+    def head(self) -> bytes:
+        """How a response begins, with a gap for the number."""
+        return b"* %d UIDFETCH (" if self.uidonly else b"* %d FETCH ("
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -104,8 +115,9 @@ class Format(msgspec.Struct, frozen=True):
         """The FETCH responses of these messages."""
         values = [column.values(rows) for column in self.columns]
         lists = [each for group in values for each in group]
-        template = b"* %d FETCH (" + b" ".join([c.template for c in self.columns]) + b")\r\n"
-        numbered = zip([index + 1 for index in rows.indices], *lists, strict=True)
+        template = self.head + b" ".join([c.template for c in self.columns]) + b")\r\n"
+        numbers = pick(rows.contents.uids, rows.indices) if self.uidonly else rows.seqnums
+        numbered = zip(numbers, *lists, strict=True)
         if any(kind in map(type, each) for kind in _APART for each in lists):
             return self._render_spread(template, list(numbered))
         return [printable(b"".join([template % row for row in numbered]))]
@@ -121,7 +133,7 @@ class Format(msgspec.Struct, frozen=True):
         return pieces
 
     def _render_row(self, row: tuple[Any, ...]) -> list[Piece]:
-        pieces: list[Piece] = [b"* %d FETCH (" % row[0]]
+        pieces: list[Piece] = [self.head % row[0]]
         place = 1
         for number, column in enumerate(self.columns):
             values = row[place : place + column.width]
@@ -144,9 +156,9 @@ def printable(data: bytes) -> bytes:
     return data.replace(b"\0", b"\x80") if b"\0" in data else data
 
 
-def compile_items(items: Sequence[Item]) -> Format:
+def compile_items(items: Sequence[Item], uidonly: bool = False) -> Format:
     """The items, ready for pages."""
-    return Format(tuple(map(_column, items)))
+    return Format(tuple(map(_column, items)), uidonly)
 
 
 def _column(item: Item) -> Column:

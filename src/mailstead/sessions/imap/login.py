@@ -62,6 +62,7 @@ _INSIDE = (
     "QUOTA",
     "QUOTA=RES-STORAGE",
     "NOTIFY",
+    "UIDONLY",
     "UTF8=ACCEPT",
     "ACL",
     f"RIGHTS={NEW_RIGHTS}",
@@ -77,6 +78,7 @@ _ENABLED = {
     "IMAP4REV2": "IMAP4rev2",
     "METADATA": "METADATA",
     "METADATA-SERVER": "METADATA-SERVER",
+    "UIDONLY": "UIDONLY",
 }
 
 
@@ -142,7 +144,10 @@ async def enable(session: Session, command: commands.Enable) -> None:
     if "METADATA" in names or "METADATA-SERVER" in names:
         session.annotated = session.annotated or {}
         await session.tell_annotations()
-    session.engine.enable(Enabled(session.utf8, charset=not session.utf8_accept))
+    session.uidonly = session.uidonly or "UIDONLY" in names
+    session.engine.enable(
+        Enabled(session.utf8, charset=not session.utf8_accept, seqnums=not session.uidonly)
+    )
     session.write(responses.enabled(_ENABLED[name] for name in names))
     session.write(responses.ok(command.tag, "ENABLE completed"))
 

@@ -34,7 +34,7 @@ async def select(session: Session, command: commands.Select | commands.Examine) 
     kept = opened.mailbox, opened.contents, opened.keywords
     view = View(*kept, read_only, not session.rev2, opened.rights)
     session.enter(view)
-    session.write(_describe(view, session.rev2))
+    session.write(_describe(view, session.rev2, session.uidonly))
     if session.rev2:
         session.write(await list_one(session, view.mailbox.name))
     if command.resync is not None and command.resync.uidvalidity == view.mailbox.uidvalidity:
@@ -95,12 +95,12 @@ def _numbers(numset: NumSet) -> Iterator[int]:
         yield from range(low, high + 1)
 
 
-def _describe(view: View, rev2: bool) -> bytes:
+def _describe(view: View, rev2: bool, uidonly: bool) -> bytes:
     contents = view.contents
     pieces = [flag_lists(view), responses.exists(len(contents.uids))]
     pieces += [responses.recent(view.recent)] * (not rev2)
     unseen = next((i for i, flags in enumerate(contents.flags, 1) if not flags & SEEN), 0)
-    if unseen and not rev2:  # RFC 9051 appendix E, 11 and 12
+    if unseen and not rev2 and not uidonly:  # RFC 9051 appendix E, 11; RFC 9586 section 3
         pieces.append(responses.ok(UNTAGGED, "The first unseen message", f"UNSEEN {unseen}"))
     codes = {
         f"UIDVALIDITY {view.mailbox.uidvalidity}": "UIDs are valid",

@@ -112,7 +112,7 @@ class Session:
         self.client = ""  # what ID said
         self.compressed = False
         self.condstore = self.qresync = False  # what the client has enabled (RFC 7162)
-        self.utf8_accept = self.rev2 = False  # likewise (RFC 6855, RFC 9051)
+        self.utf8_accept = self.rev2 = self.uidonly = False  # likewise (RFC 6855, 9051, 9586)
         self.annotated: dict[str, Digests] | None = None  # what the client of METADATA knows of
         self.errors = self.failed_logins = 0
         self.closing = False
@@ -242,11 +242,17 @@ class Session:
             self.write(flag_lists(view))
 
     def manner(self, uid: bool) -> Manner:
-        """How changes are told; `uid`: the command was one with UIDs (RFC 7162 section 3.2.4)."""
-        uid = uid or self.condstore or self.rev2  # RFC 9051 appendix E, 21
-        told = self.notification is None or self.notification.flags
+        """How changes are told; `uid`: the command was one with UIDs (RFC 7162 section 3.2.4).
+
+        UIDs are always told in IMAP4rev2 (RFC 9051 appendix E, 21) and after NOTIFY (RFC 5465).
+        """
         return Manner(
-            uid or self.notification is not None, self.condstore, self.qresync, not self.rev2, told
+            uid or self.condstore or self.rev2 or self.notification is not None,
+            modseq=self.condstore,
+            vanished=self.qresync or self.uidonly,
+            recent=not self.rev2,
+            flags=self.notification is None or self.notification.flags,
+            uidonly=self.uidonly,
         )
 
     def enable_condstore(self) -> None:
@@ -275,7 +281,8 @@ class Session:
         self.leave()
         self.silence()
         self.login = self.authentication = self.annotated = None
-        self.condstore = self.qresync = self.utf8_accept = self.rev2 = False
+        self.condstore = self.qresync = False
+        self.utf8_accept = self.rev2 = self.uidonly = False
         self.errors = 0
         self.began = asyncio.get_running_loop().time()
         self.engine.unauthenticated()

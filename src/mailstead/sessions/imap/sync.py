@@ -36,6 +36,7 @@ class Manner(msgspec.Struct, frozen=True):
     vanished: bool = False
     recent: bool = True  # nobody asks for that any more (RFC 9051 appendix E, 12)
     flags: bool = True  # changed ones are told, too; not if NOTIFY left that out
+    uidonly: bool = False  # messages have no other name (RFC 9586)
 
 
 class View:
@@ -205,8 +206,9 @@ def flags_responses(
 ) -> bytes:
     """`* 12 FETCH (FLAGS (\\Seen))` for each of the messages; perhaps all but the flags."""
     contents, items = view.contents, []
-    columns: list[Sequence[object]] = [[i + 1 for i in indices]]
-    if manner.uid:
+    numbers = pick(contents.uids, indices) if manner.uidonly else [i + 1 for i in indices]
+    columns: list[Sequence[object]] = [numbers]
+    if manner.uid and not manner.uidonly:
         items.append(b"UID %d")
         columns.append(pick(contents.uids, indices))
     if flags:
@@ -215,7 +217,8 @@ def flags_responses(
     if manner.modseq:
         items.append(b"MODSEQ (%d)")
         columns.append(pick(contents.modseqs, indices))
-    template = b"* %d FETCH (" + b" ".join(items) + b")\r\n"
+    word = b"UIDFETCH" if manner.uidonly else b"FETCH"
+    template = b"* %d " + word + b" (" + b" ".join(items) + b")\r\n"
     return b"".join([template % row for row in zip(*columns, strict=True)])
 
 
