@@ -344,6 +344,15 @@ class Search(msgspec.Struct, frozen=True):
     wanted: Wanted | None = None
 
 
+class MultiSearch(msgspec.Struct, frozen=True):
+    """ESEARCH of any mailboxes (RFC 7377 section 2); of `sources` only scope and names count."""
+
+    tag: Tag
+    sources: tuple[Group, ...]
+    program: Key
+    wanted: Wanted
+
+
 class SortKey(enum.StrEnum):
     """What messages are sorted by (RFC 5256 section 3, RFC 5957, RFC 6203)."""
 
@@ -477,6 +486,7 @@ Command = (
     | Expunge
     | UidExpunge
     | Search
+    | MultiSearch
     | Sort
     | Thread
     | Fetch

@@ -73,13 +73,11 @@ class SearchMessage(msgspec.Struct, frozen=True):
 def bind(program: Key, count: int, last_uid: int) -> Key:
     """The program for a mailbox as it is now: `*` resolved, cheap keys first.
 
-    Must be done before matches(). What is still FUZZY is exact from here on. ValueError if a
-    sequence number is beyond the last message.
+    Must be done before matches(). What is still FUZZY is exact from here on. A sequence number
+    beyond the last message finds nothing, and is no error (RFC 7377 section 2).
     """
     match program:
         case Numbers(numset, uid):
-            if not uid and numset.largest(count) > count:
-                raise ValueError("no message has that sequence number")
             return Numbers(NumSet(tuple(numset.resolve(last_uid if uid else count))), uid)
         case Fuzzy(key):
             return bind(key, count, last_uid)

@@ -1,4 +1,4 @@
-"""What NOTIFY asks for, as values (RFC 5465)."""
+"""What NOTIFY asks for, and where ESEARCH looks, as values (RFC 5465, RFC 7377)."""
 
 import enum
 
@@ -17,6 +17,7 @@ class Scope(enum.StrEnum):
     PERSONAL = "PERSONAL"
     SUBSCRIBED = "SUBSCRIBED"
     SUBTREE = "SUBTREE"
+    SUBTREE_ONE = "SUBTREE-ONE"  # of a search only (RFC 7377 section 2.2)
     MAILBOXES = "MAILBOXES"
 
 
@@ -55,5 +56,7 @@ class Group(msgspec.Struct, frozen=True):
                 return subscribed
             case Scope.SUBTREE:
                 return any((name + DELIMITER).startswith(each + DELIMITER) for each in self.names)
+            case Scope.SUBTREE_ONE:
+                return name in self.names or name.rpartition(DELIMITER)[0] in self.names
             case Scope.MAILBOXES:
                 return name in self.names

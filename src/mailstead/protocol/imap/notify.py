@@ -42,17 +42,24 @@ def _check_size(groups: list[Group]) -> None:
 
 def _group(lexer: Lexer) -> Group:
     lexer.expect(b"(")
-    scope = _scope(lexer)
-    names: tuple[str, ...] = ()
-    if scope in (Scope.SUBTREE, Scope.MAILBOXES):
-        lexer.space()
-        names = _names(lexer)
+    scope, names = parse_filter(lexer)
+    if scope is Scope.SUBTREE_ONE:
+        raise BadSyntax("Unknown kind of mailboxes")
     lexer.space()
     events, items = _events(lexer)
     lexer.expect(b")")
     group = Group(scope, events, names, items)
     _check_group(group)
     return group
+
+
+def parse_filter(lexer: Lexer) -> tuple[Scope, tuple[str, ...]]:
+    """Which mailboxes, with the names that some kinds have."""
+    scope = _scope(lexer)
+    if scope not in (Scope.SUBTREE, Scope.SUBTREE_ONE, Scope.MAILBOXES):
+        return scope, ()
+    lexer.space()
+    return scope, _names(lexer)
 
 
 def _scope(lexer: Lexer) -> Scope:

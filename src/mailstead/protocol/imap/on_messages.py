@@ -1,5 +1,5 @@
-"""Commands on messages of the selected mailbox: SEARCH, SORT, THREAD, FETCH, STORE, COPY, MOVE,
-REPLACE, EXPUNGE, each with or without the prefix UID (RFC 3501 section 6.4).
+"""Commands on messages: SEARCH, ESEARCH, SORT, THREAD, FETCH, STORE, COPY, MOVE, REPLACE, EXPUNGE,
+each with or without the prefix UID (RFC 3501 section 6.4).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,9 @@ from mailstead.protocol.imap.commands import (
     Wanted,
 )
 from mailstead.protocol.imap.fetch import Attribute, parse_items
-from mailstead.protocol.imap.lexer import BadSyntax, Lexer
+from mailstead.protocol.imap.lexer import BadSyntax, Lexer, Unacceptable
+from mailstead.protocol.imap.notification import Group, Scope
+from mailstead.protocol.imap.notify import GROUPS_LIMIT, NAMES_LIMIT, parse_filter
 from mailstead.protocol.imap.search import Key, is_fuzzy, parse_program, parse_program_in_charset
 
 CRITERIA_LIMIT = 20  # of one SORT
@@ -43,6 +45,34 @@ def _check_relevancy(program: Key, wanted: Wanted | None, criteria: Sequence[Sor
     asked = wanted is not None and Result.RELEVANCY in wanted.results
     if (asked or any(by.key is SortKey.RELEVANCY for by in criteria)) and not is_fuzzy(program):
         raise BadSyntax("RELEVANCY needs a FUZZY search key")
+
+
+def _multi_search(tag: Tag, lexer: Lexer, uid: bool) -> Command:
+    """ESEARCH, whose answers are of UIDs in any case (RFC 7377 section 4)."""
+    lexer.space()
+    sources: tuple[Group, ...] = (Group(Scope.SELECTED, frozenset()),)
+    if lexer.accept_word(b"IN"):
+        lexer.expect(b" (")
+        sources = _sources(lexer)
+        lexer.expect(b") ")
+    wanted = _wanted(lexer) or Wanted(frozenset({Result.ALL}))
+    if Result.SAVE in wanted.results and {source.scope for source in sources} != {Scope.SELECTED}:
+        raise BadSyntax("SAVE is for the selected mailbox alone")
+    program = parse_program(lexer)
+    _check_relevancy(program, wanted)
+    return commands.MultiSearch(tag, sources, program, wanted)
+
+
+def _sources(lexer: Lexer) -> tuple[Group, ...]:
+    sources: list[Group] = []
+    while not sources or lexer.accept(b" "):
+        scope, names = parse_filter(lexer)
+        sources.append(Group(scope, frozenset(), names))
+        if scope is Scope.SELECTED_DELAYED:
+            raise BadSyntax("Unknown kind of mailboxes")
+        if len(sources) > GROUPS_LIMIT or sum(len(one.names) for one in sources) > NAMES_LIMIT:
+            raise Unacceptable("LIMIT", "That is too much to be searched")
+    return tuple(sources)
 
 
 def _wanted(lexer: Lexer) -> Wanted | None:
@@ -195,6 +225,7 @@ ON_MESSAGES: dict[bytes, Callable[[Tag, Lexer, bool], Command]] = {
     b"FETCH": _fetch,
     b"STORE": _store,
     b"SEARCH": _search,
+    b"ESEARCH": _multi_search,
     b"SORT": _sort,
     b"THREAD": _thread,
     b"COPY": _copy,

@@ -79,7 +79,7 @@ def _parse_arguments(tag: Tag, verb: bytes, lexer: Lexer) -> Command:
             raise BadSyntax("Unknown UID command")
         return parse_selected(tag, lexer, True)
     if parse_selected := ON_MESSAGES.get(verb):
-        if verb != b"EXPUNGE":
+        if verb not in (b"EXPUNGE", b"ESEARCH"):
             lexer.needs_seqnums()
         return parse_selected(tag, lexer, False)
     if make := _WITHOUT_ARGUMENTS.get(verb):

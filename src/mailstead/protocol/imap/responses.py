@@ -201,10 +201,21 @@ def thread_response(roots: Iterable[Node], numbers: Sequence[int]) -> bytes:
     return b"* THREAD" + (b" " if said else b"") + "".join(said).encode("ascii") + b"\r\n"
 
 
-def esearch_response(tag: bytes, uid: bool, items: Iterable[tuple[str, str]]) -> bytes:
-    """`* ESEARCH (TAG "a1") UID COUNT 5 ALL 4:19` (RFC 4731 section 3.1)."""
+def esearch_response(
+    tag: bytes, uid: bool, items: Iterable[tuple[str, str]], elsewhere: bytes = b""
+) -> bytes:
+    """`* ESEARCH (TAG "a1") UID COUNT 5 ALL 4:19` (RFC 4731 section 3.1).
+
+    `elsewhere` is what located() says of a mailbox that need not be the selected one.
+    """
     words = ["UID"] * uid + [f"{name} {value}" for name, value in items]
-    return b" ".join([b"* ESEARCH (TAG %b)" % string(tag), *(w.encode() for w in words)]) + b"\r\n"
+    begin = b"* ESEARCH (TAG %b%b)" % (string(tag), elsewhere)
+    return b" ".join([begin, *(word.encode() for word in words)]) + b"\r\n"
+
+
+def located(name: str, uidvalidity: int, utf8: bool = False) -> bytes:
+    """` MAILBOX "folder1" UIDVALIDITY 1`, in which mailbox it was found (RFC 7377 section 2.1)."""
+    return b" MAILBOX %b UIDVALIDITY %d" % (mailbox_name(name, utf8), uidvalidity)
 
 
 def enabled(names: Iterable[str]) -> bytes:

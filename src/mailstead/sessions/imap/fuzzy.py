@@ -28,6 +28,7 @@ from mailstead.services.mailboxes.reading import TEXT_KEY
 from mailstead.sessions.imap.progress import Progress
 from mailstead.sessions.imap.scan import find_in_store
 from mailstead.sessions.imap.state import Session
+from mailstead.sessions.imap.sync import View
 
 FUZZY_LIMIT = 8  # keys of one search; further ones are exact
 FIELDS = ("subject", "from", "to", "cc", "bcc")  # whose words are known
@@ -54,16 +55,16 @@ class Softened(msgspec.Struct, frozen=True):
         return [max(1, round(SCORE_MAX * one / best)) for one in raw]
 
 
-async def soften(session: Session, tag: Tag, program: Key) -> Softened:
+async def soften(session: Session, view: View, tag: Tag, program: Key) -> Softened:
     """The program as it can be searched for exactly."""
-    contents, texts = session.selected.contents, session.site.mailboxes.texts
+    contents, texts = view.contents, session.site.mailboxes.texts
     wishes = dict(_wishes(program)[:FUZZY_LIMIT])
     owner = await texts.owner(contents.mailbox) if wishes else None
     if owner is None:
         return Softened(program)
     keys = (await session.site.mailboxes.columns(contents, [TEXT_KEY]))[TEXT_KEY]
     progress = Progress(session, tag, len(keys))
-    await _read_all(session, owner, keys, progress)
+    await _read_all(session, view, owner, keys, progress)
     there, fits = set(keys), dict[Text, dict[int, float]]()
     for wish in wishes:
         found = await texts.rank(owner, there, wish.text, _field(wish))
@@ -73,7 +74,7 @@ async def soften(session: Session, tag: Tag, program: Key) -> Softened:
 
 
 async def _read_all(
-    session: Session, owner: AccountId, keys: Sequence[int], progress: Progress
+    session: Session, view: View, owner: AccountId, keys: Sequence[int], progress: Progress
 ) -> None:
     """Have the texts of all messages kept, if there is room, and their words in the index."""
     texts = session.site.mailboxes.texts
@@ -81,7 +82,7 @@ async def _read_all(
     unknown = [index for index, key in enumerate(keys) if key not in seen]
     if unknown and texts.has_room(owner):
         keeper = texts.keeper(owner)
-        await find_in_store(session, And((TextHas(""),)), unknown, progress, keeper.add)
+        await find_in_store(session, view, And((TextHas(""),)), unknown, progress, keeper.add)
         await keeper.end()
     await texts.index(owner, progress.tell)
 

@@ -45,6 +45,7 @@ _INSIDE = (
     "CONDSTORE",
     "QRESYNC",
     "ESEARCH",
+    "MULTISEARCH",
     "SEARCHRES",
     "SORT",
     "ESORT",

@@ -95,7 +95,7 @@ class Notification:
 
     def are_own(self, mailboxes: Iterable[MailboxId]) -> bool:
         """Whether nobody could have taken the right to read these."""
-        return all(_is_own(self._names.get(mailbox, "")) for mailbox in mailboxes)
+        return all(is_own(self._names.get(mailbox, "")) for mailbox in mailboxes)
 
     def take_woken(self, apart: MailboxId | None) -> list[MailboxId]:
         """Which mailboxes have to be looked at, but for the selected one."""
@@ -195,7 +195,7 @@ class Notification:
 
     def _events(self, name: str) -> frozenset[Happening]:
         """All that is wanted of a mailbox: groups add up."""
-        own, subscribed = _is_own(name), name in self._subscribed
+        own, subscribed = is_own(name), name in self._subscribed
         found = (group.events for group in self._groups if group.covers(name, own, subscribed))
         return frozenset().union(*found)
 
@@ -205,7 +205,7 @@ class Notification:
         subscribed = unsubscribed or name in self._subscribed
         return any(
             event in group.events
-            and any(group.covers(each, _is_own(each), subscribed) for each in (name, old) if each)
+            and any(group.covers(each, is_own(each), subscribed) for each in (name, old) if each)
             for group in self._groups
         )
 
@@ -213,7 +213,7 @@ class Notification:
 _SELECTED = (Scope.SELECTED, Scope.SELECTED_DELAYED)
 
 
-def _is_own(name: str) -> bool:
+def is_own(name: str) -> bool:
     """Whether it is in the personal namespace (RFC 2342 section 5)."""
     return name.partition(DELIMITER)[0] != OTHER_USERS
 

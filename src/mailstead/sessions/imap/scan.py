@@ -144,10 +144,14 @@ class _Scan:
 
 
 async def find_in_store(
-    session: Session, program: And, among: list[int], progress: Progress, keep: Keep
+    session: Session,
+    view: View,
+    program: And,
+    among: list[int],
+    progress: Progress,
+    keep: Keep,
 ) -> list[int]:
     """Those of the messages that pass all the keys."""
-    view = session.selected
     scan = _Scan(view, program)
     found: list[int] = []
     ranges = view.ranges(to_spans(among))

@@ -39,7 +39,7 @@ from mailstead.sessions.imap.fuzzy import soften
 from mailstead.sessions.imap.progress import Progress
 from mailstead.sessions.imap.scan import NEVER, find_in_memory, find_in_store, keep_nothing
 from mailstead.sessions.imap.state import Session
-from mailstead.sessions.imap.sync import Senseless, View
+from mailstead.sessions.imap.sync import View
 from mailstead.sessions.imap.texts import find_by_texts
 from mailstead.storage.store import to_micros
 
@@ -51,13 +51,13 @@ async def search(session: Session, command: commands.Search) -> None:
     """The numbers of all messages that the program finds."""
     program = await expanded(session, command.program, command.wanted)
     command = msgspec.structs.replace(command, program=program)
-    found, scores = await find_scored(session, command.tag, command.program)
+    found, scores = await find_scored(session, session.selected, command.tag, command.program)
     await tell_found(session, command, found, b"SEARCH", scores)
 
 
 async def expanded(session: Session, program: Key, wanted: Wanted | None = None) -> Key:
     """The program with filters in the place of their names (RFC 5466 section 3.1)."""
-    if not _says(program, lambda key: isinstance(key, Named)):
+    if not says(program, lambda key: isinstance(key, Named)):
         return program
     try:
         return await _expanded(session, program)
@@ -95,9 +95,9 @@ async def tell_found(
     if wanted is None and session.rev2 and word == b"SEARCH":  # RFC 9051 section 6.4.4
         wanted = Wanted(frozenset({Result.ALL}))
     if wanted is not None and Result.SAVE in wanted.results:
-        view.saved = sorted(view.contents.uids[i] for i in _saved(found, wanted))
+        view.saved = sorted(view.contents.uids[i] for i in saved(found, wanted))
     modseqs: list[int] = []
-    if _says(command.program, _is_modseq):
+    if says(command.program, is_modseq):
         modseqs = [view.contents.modseqs[i] for i in found]
         session.enable_condstore()
     uids = view.contents.uids
@@ -106,14 +106,14 @@ async def tell_found(
         tell = responses.sort_response if word == b"SORT" else responses.search_response
         session.write(tell(numbers, max(modseqs, default=0)))
     elif wanted.results != {Result.SAVE} or wanted.partial:  # RFC 5182 section 2.1
-        items = _items(wanted, numbers, modseqs, scores)
+        items = result_items(wanted, numbers, modseqs, scores)
         session.write(responses.esearch_response(command.tag, command.uid, items))
     # No message may go away while numbers of old are asked about (RFC 7162 section 3.2.10.2).
-    expunges = command.uid and not _says(command.program, _is_seqnums)
+    expunges = command.uid and not says(command.program, _is_seqnums)
     await session.finish(command.tag, f"{word.decode()} completed", "", expunges, command.uid)
 
 
-def _items(
+def result_items(
     wanted: Wanted, numbers: list[int], modseqs: list[int], scores: Sequence[int]
 ) -> list[tuple[str, str]]:
     """Of ESEARCH (RFC 4731 section 3.1, RFC 9394 section 3.1, RFC 6203 section 4)."""
@@ -149,7 +149,7 @@ def part(wanted: tuple[int, int], count: int) -> range:
     return range(max(count + last, 0), max(count + first + 1, 0))
 
 
-def _saved(found: list[int], wanted: Wanted) -> list[int]:
+def saved(found: list[int], wanted: Wanted) -> list[int]:
     """What `$` stands for from now on (RFC 5182 section 2.4, RFC 9394 section 3.2)."""
     if wanted.partial:
         return [found[i] for i in part(wanted.partial, len(found))]
@@ -160,20 +160,21 @@ def _saved(found: list[int], wanted: Wanted) -> list[int]:
     return sorted(set(ends))
 
 
-def _says(program: Key, which: Callable[[Key], bool]) -> bool:
+def says(program: Key, which: Callable[[Key], bool]) -> bool:
     """Whether there is such a key anywhere in the program."""
     match program:
         case Not(key) | Fuzzy(key):
-            return _says(key, which)
+            return says(key, which)
         case Or(left, right):
-            return _says(left, which) or _says(right, which)
+            return says(left, which) or says(right, which)
         case And(keys):
-            return any(_says(key, which) for key in keys)
+            return any(says(key, which) for key in keys)
         case _:
             return which(program)
 
 
-def _is_modseq(key: Key) -> bool:
+def is_modseq(key: Key) -> bool:
+    """Whether the key makes mod-sequences part of the answer (RFC 7162 section 3.1.5)."""
     return isinstance(key, ChangedSince)
 
 
@@ -181,49 +182,47 @@ def _is_seqnums(key: Key) -> bool:
     return isinstance(key, Numbers) and not key.uid and not key.numset.saved
 
 
-async def find(session: Session, tag: Tag, wanted: Key) -> list[int]:
+async def find(session: Session, view: View, tag: Tag, wanted: Key) -> list[int]:
     """The indices of the messages that the program finds, in order."""
-    return (await find_scored(session, tag, wanted))[0]
+    return (await find_scored(session, view, tag, wanted))[0]
 
 
-async def find_scored(session: Session, tag: Tag, wanted: Key) -> tuple[list[int], list[int]]:
+async def find_scored(
+    session: Session, view: View, tag: Tag, wanted: Key
+) -> tuple[list[int], list[int]]:
     """The same, and how well each fits, from 1 to 100; nothing of that without FUZZY."""
-    folded = _fold(wanted, session.selected, to_micros(session.site.world.clock.now()))
+    folded = _fold(wanted, view, to_micros(session.site.world.clock.now()))
     if not is_fuzzy(wanted):
-        return await _find(session, tag, folded), []
-    softened = await soften(session, tag, folded)
-    found = await _find(session, tag, softened.program)
+        return await _find(session, view, tag, folded), []
+    softened = await soften(session, view, tag, folded)
+    found = await _find(session, view, tag, softened.program)
     return found, softened.scores(found)
 
 
-async def _find(session: Session, tag: Tag, wanted: Key) -> list[int]:
-    view = session.selected
+async def _find(session: Session, view: View, tag: Tag, wanted: Key) -> list[int]:
     uids = view.contents.uids
-    try:
-        program = bind(wanted, len(uids), uids[-1] if uids else 0)
-    except ValueError as error:
-        raise Senseless(str(error)) from error
+    program = bind(wanted, len(uids), uids[-1] if uids else 0)
     memory, rest = _part(program)
     if _quick_flags(memory) is None and len(uids) > AT_ONCE:
         found = await session.site.world.offload.run(lambda: _find_in_memory(view, memory))
     else:
         found = _find_in_memory(view, memory)
     if rest is not None and found:
-        found, rest = await _find_in_columns(session, tag, rest, found)
+        found, rest = await _find_in_columns(session, view, tag, rest, found)
     if rest is not None and found:
         progress = Progress(session, tag, len(found))
-        found = await find_by_texts(session, rest, found, progress)
+        found = await find_by_texts(session, view, rest, found, progress)
     return found
 
 
 async def _find_in_columns(
-    session: Session, tag: Tag, program: And, found: list[int]
+    session: Session, view: View, tag: Tag, program: And, found: list[int]
 ) -> tuple[list[int], And | None]:
     """Those that pass the keys on well-known header fields, whose texts are kept in memory.
 
     Also the keys that are left. A few messages are not worth reading the whole mailbox for.
     """
-    mailboxes, contents = session.site.mailboxes, session.selected.contents
+    mailboxes, contents = session.site.mailboxes, view.contents
     left: list[Key] = []
     for key in program.keys:
         field, text = _of_kept_field(key)
@@ -235,7 +234,7 @@ async def _find_in_columns(
             if unsure:
                 progress = Progress(session, tag, len(unsure))
                 only = And((key,))
-                sure += await find_in_store(session, only, unsure, progress, keep_nothing)
+                sure += await find_in_store(session, view, only, unsure, progress, keep_nothing)
             found = sorted(sure)
         else:
             left.append(key)

@@ -24,6 +24,7 @@ from mailstead.sessions.imap import (
     login,
     mailboxes,
     metadata,
+    multisearch,
     notify,
     search,
     select,
@@ -255,6 +256,7 @@ _AUTHENTICATED: dict[type, Handler] = {
     on_rights.ListRights: acl.list_rights,
     on_rights.MyRights: acl.my_rights,
     commands.Notify: notify.notify,
+    commands.MultiSearch: multisearch.multi_search,
     on_annotations.GetMetadata: metadata.get_metadata,
     on_annotations.SetMetadata: metadata.set_metadata,
 }

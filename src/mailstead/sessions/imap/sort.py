@@ -43,7 +43,7 @@ async def sort(session: Session, command: commands.Sort) -> None:
     view = session.selected
     program = await expanded(session, command.program, command.wanted)
     command = msgspec.structs.replace(command, program=program)
-    found, scores = await find_scored(session, command.tag, command.program)
+    found, scores = await find_scored(session, view, command.tag, command.program)
     of = dict(zip(found, scores, strict=False))
     ranks = [await _ranks(session, view, by, found, of) for by in command.criteria]
     work = partial(_in_order, found, command.criteria, ranks)
@@ -133,7 +133,7 @@ async def thread_(session: Session, command: commands.Thread) -> None:
     view, answers = session.selected, session.site.mailboxes.answers
     contents = view.contents
     program = await expanded(session, command.program)
-    found = await find(session, command.tag, program)
+    found = await find(session, session.selected, command.tag, program)
     question = f"{command.threading} {'UID' * command.uid}"
     whole = len(found) == len(contents.uids)
     answer = answers.find(contents, question) if whole else None

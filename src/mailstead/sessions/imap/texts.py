@@ -17,6 +17,7 @@ from mailstead.services.mailboxes.texts import Found
 from mailstead.sessions.imap.progress import Progress
 from mailstead.sessions.imap.scan import find_in_memory, find_in_store, keep_nothing, probe_of
 from mailstead.sessions.imap.state import Session
+from mailstead.sessions.imap.sync import View
 from mailstead.storage.texts import Asked
 
 ASKED_LIMIT = 8  # texts of one search; for more it costs too much to remember who has which
@@ -32,16 +33,16 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 async def find_by_texts(
-    session: Session, program: And, among: list[int], progress: Progress
+    session: Session, view: View, program: And, among: list[int], progress: Progress
 ) -> list[int]:
     """Those of the messages that pass all the keys."""
-    mailboxes, contents = session.site.mailboxes, session.selected.contents
+    mailboxes, contents = session.site.mailboxes, view.contents
     asked = {**_asked(program), **_narrowing(program)}
     many = len(among) * MANY > len(contents.uids) or mailboxes.has_column(contents, TEXT_KEY)
     some = 0 < len(asked) <= ASKED_LIMIT
     owner = await mailboxes.texts.owner(contents.mailbox) if some and many else None
     if owner is None:
-        return await find_in_store(session, program, among, progress, keep_nothing)
+        return await find_in_store(session, view, program, among, progress, keep_nothing)
     keys = (await mailboxes.columns(contents, [TEXT_KEY]))[TEXT_KEY]
     run = session.site.world.offload.run
     wanted = await run(lambda: {keys[index] for index in among})
@@ -49,11 +50,11 @@ async def find_by_texts(
     settled = await run(partial(_settle, program, list(asked), contents.uids, keys, among, found))
     passed, keeper = settled.passed, mailboxes.texts.keeper(owner)
     if settled.left.keys and not needs(settled.left) & ~Need.FLAGS:
-        passed = await run(partial(find_in_memory, session.selected, settled.left, passed))
+        passed = await run(partial(find_in_memory, view, settled.left, passed))
     elif settled.left.keys and passed:
-        passed = await find_in_store(session, settled.left, passed, progress, keep_nothing)
+        passed = await find_in_store(session, view, settled.left, passed, progress, keep_nothing)
     if settled.unknown:
-        others = await find_in_store(session, program, settled.unknown, progress, keeper.add)
+        others = await find_in_store(session, view, program, settled.unknown, progress, keeper.add)
         await keeper.end()
         passed = sorted(passed + others)
     return passed
