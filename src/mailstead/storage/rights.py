@@ -150,6 +150,11 @@ def audience(tx: Tx, owner: AccountId) -> Audience:
     return accounts - {ANYONE} | {owner}, _organisation(tx, owner) if ANYONE in accounts else None
 
 
+def colleagues(tx: Tx, account: AccountId) -> Audience:
+    """Everybody in the organisation of the account."""
+    return {account}, _organisation(tx, account)
+
+
 def _organisation(tx: Tx, account: AccountId) -> OrganisationId | None:
     found: OrganisationId | None = tx.value(
         "SELECT organisation FROM account WHERE id = :id", id=account

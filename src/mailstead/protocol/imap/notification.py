@@ -29,6 +29,8 @@ class Happening(enum.StrEnum):
     FLAG_CHANGE = "FlagChange"
     MAILBOX_NAME = "MailboxName"
     SUBSCRIPTION_CHANGE = "SubscriptionChange"
+    MAILBOX_METADATA_CHANGE = "MailboxMetadataChange"  # RFC 5465 section 5.6
+    SERVER_METADATA_CHANGE = "ServerMetadataChange"
 
 
 OF_MESSAGES = frozenset({Happening.MESSAGE_NEW, Happening.MESSAGE_EXPUNGE, Happening.FLAG_CHANGE})

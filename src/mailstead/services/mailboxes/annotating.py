@@ -15,7 +15,7 @@ from mailstead.protocol.imap.metadata import PRIVATE, SHARED, is_within
 from mailstead.services.watch import Watch
 from mailstead.storage import annotations, rights
 from mailstead.storage.annotations import USE, Scope, Values
-from mailstead.storage.rights import Reached
+from mailstead.storage.rights import Audience, Reached
 from mailstead.storage.store import Store, Tx
 
 Digests = dict[str, int]
@@ -87,7 +87,7 @@ class Annotations:
     ) -> None:
         """Set or take away annotations, all or none of them."""
 
-        def work(tx: Tx) -> MailboxId:
+        def work(tx: Tx) -> tuple[MailboxId, Audience]:
             reached = _reach(tx, account, name) if name else None
             if reached is None:
                 _check_of_server(values)
@@ -97,11 +97,13 @@ class Annotations:
             for entry, value in values:
                 if reached is not None and entry == USE:
                     _set_use(tx, account, reached, value)
-            return scope.mailbox
+            return scope.mailbox, rights.colleagues(tx, account)
 
-        mailbox = await self._store.write(work)
+        mailbox, audience = await self._store.write(work)
         if mailbox:
             self._watch.wake([mailbox])
+        else:
+            self._watch.wake_names(*audience)
 
 
 def _check_of_server(values: Sequence[tuple[str, bytes | None]]) -> None:

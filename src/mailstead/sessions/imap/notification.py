@@ -13,11 +13,14 @@ from mailstead.model.numbers import MailboxId, ModSeq, Uid
 from mailstead.protocol.imap.commands import StatusItem
 from mailstead.protocol.imap.notification import OF_MESSAGES, Group, Happening, Scope
 from mailstead.services.accounts import Login
+from mailstead.services.mailboxes.annotating import Digests
 from mailstead.services.mailboxes.service import Listing
 from mailstead.services.watch import Watch
 from mailstead.storage.rights import OTHER_USERS
 
 WATCHED_LIMIT = 2000  # mailboxes that one session watches
+ANNOTATED_LIMIT = 200  # of which it watches the annotations: each has to be read
+SERVER = MailboxId(0)  # stands for the server, where it is about annotations
 
 
 class NameChange(msgspec.Struct, frozen=True):
@@ -47,6 +50,7 @@ class Notification:
         self._woken: set[MailboxId] = set()
         self._watchers: dict[MailboxId, Callable[[], None]] = {}
         self._known: dict[MailboxId, Mailbox] = {}  # as last told
+        self._digests: dict[MailboxId, Digests] = {}  # of annotations, as last told
         self._names: dict[MailboxId, str] = {}  # of all that can be listed, as the client sees them
         self._subscribed: frozenset[str] = frozenset()
         if self._groups:
@@ -97,9 +101,9 @@ class Notification:
         """Whether nobody could have taken the right to read these."""
         return all(is_own(self._names.get(mailbox, "")) for mailbox in mailboxes)
 
-    def take_woken(self, apart: MailboxId | None) -> list[MailboxId]:
-        """Which mailboxes have to be looked at, but for the selected one."""
-        woken, self._woken = sorted(self._woken - {apart}), set()
+    def take_woken(self) -> list[MailboxId]:
+        """Which mailboxes have to be looked at."""
+        woken, self._woken = sorted(self._woken), set()
         return woken
 
     def wake_all(self) -> None:
@@ -129,6 +133,28 @@ class Notification:
         if Happening.FLAG_CHANGE in self._events(mailbox.name):
             return (*items, StatusItem.UNSEEN, StatusItem.HIGHESTMODSEQ)
         return items
+
+    # ------------------------------------------------------------------ annotations
+
+    @property
+    def annotated(self) -> dict[MailboxId, str]:
+        """The mailboxes whose annotations are wanted, by name; of the server it has none."""
+        wanted = {
+            id_: name
+            for id_, name in self._names.items()
+            if Happening.MAILBOX_METADATA_CHANGE in self._events(name)
+        }
+        if any(Happening.SERVER_METADATA_CHANGE in group.events for group in self._groups):
+            wanted[SERVER] = ""
+        return wanted
+
+    def compare_digests(self, mailbox: MailboxId, now: Digests) -> list[str]:
+        """Which annotations are others than those that were told last."""
+        before = self._digests.get(mailbox, {})
+        self._digests[mailbox] = now
+        return sorted({entry for entry, _ in before.items() ^ now.items()})
+
+    # ------------------------------------------------------------------ names
 
     def compare_names(self, listing: Listing) -> list[NameChange]:
         """What has become of names and subscriptions, as far as it is wanted; then watch anew."""
@@ -167,9 +193,10 @@ class Notification:
             for mailbox in [*listing.mailboxes, *shared]
             if self._events(mailbox.name) & OF_MESSAGES
         ]
-        if len(wanted) > WATCHED_LIMIT:
+        annotated = self.annotated.keys() - {SERVER}
+        if len(wanted) > WATCHED_LIMIT or len(annotated) > ANNOTATED_LIMIT:
             raise Overflow
-        ids = {mailbox.id for mailbox in wanted}
+        ids = {mailbox.id for mailbox in wanted} | annotated
         for mailbox_id in self._watchers.keys() - ids:
             self._unwatch(mailbox_id)
         for mailbox_id in ids - self._watchers.keys():
@@ -187,6 +214,7 @@ class Notification:
     def _unwatch(self, mailbox: MailboxId) -> None:
         self._watch.remove(mailbox, self._watchers.pop(mailbox))
         self._known.pop(mailbox, None)
+        self._digests.pop(mailbox, None)
         self._woken.discard(mailbox)
 
     def _hear_names(self) -> None:

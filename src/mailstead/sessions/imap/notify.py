@@ -14,7 +14,7 @@ from mailstead.protocol.imap import commands, responses
 from mailstead.services.mailboxes.service import Listing
 from mailstead.sessions.imap.fetch import tell_messages
 from mailstead.sessions.imap.mailboxes import list_names, status_of
-from mailstead.sessions.imap.notification import NameChange, Notification, Overflow
+from mailstead.sessions.imap.notification import SERVER, NameChange, Notification, Overflow
 from mailstead.sessions.imap.state import Session, log
 from mailstead.sessions.imap.sync import View
 
@@ -48,6 +48,8 @@ async def _begin(session: Session, found: Notification, command: commands.Notify
         if command.status and mailbox.id != session.selected_id:
             session.write(await status_of(session, mailbox, found.first_items(mailbox)))
             await session.flush()
+    for id_, name in found.annotated.items():
+        await _tell_annotations(session, found, id_, name, told=False)
 
 
 async def tell(session: Session) -> None:
@@ -68,16 +70,31 @@ async def tell(session: Session) -> None:
 
 async def _tell_elsewhere(session: Session, found: Notification) -> None:
     ours, listing = session.take_own_names(), None
-    woken = found.take_woken(session.selected_id)
+    woken = found.take_woken()
     if found.names_changed or not found.are_own(woken):
         listing = await session.site.mailboxes.list_all(session.owner.account)
         changes = [one for one in found.compare_names(listing) if not _is_ours(one, ours)]
         session.write(list_names(session, listing, changes))
-        woken = [*woken, *found.take_woken(session.selected_id)]
-    for mailbox in await _look(session, listing, woken):
+        woken = [*woken, *found.take_woken(), SERVER]
+    others = [mailbox for mailbox in woken if mailbox not in (session.selected_id, SERVER)]
+    for mailbox in await _look(session, listing, others):
         if items := found.compare(mailbox, session.condstore):
             session.write(await status_of(session, mailbox, tuple(items)))
             await session.flush()
+    for id_, name in found.annotated.items():
+        if id_ in woken:
+            await _tell_annotations(session, found, id_, name)
+
+
+async def _tell_annotations(
+    session: Session, found: Notification, id_: MailboxId, name: str, told: bool = True
+) -> None:
+    """RFC 5465 sections 5.6 and 5.7; who has enabled METADATA hears of some anyway."""
+    digests = await session.site.mailboxes.annotations.digests(session.owner.account, name)
+    changed = found.compare_digests(id_, digests)
+    heard = session.annotated is not None and id_ in (SERVER, session.selected_id)
+    if changed and told and not heard:
+        session.write(responses.metadata_changed(name, changed, session.utf8))
 
 
 async def _look(
