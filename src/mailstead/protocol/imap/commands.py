@@ -322,6 +322,8 @@ class Result(enum.StrEnum):
     ALL = "ALL"
     COUNT = "COUNT"
     SAVE = "SAVE"
+    CONTEXT = "CONTEXT"  # a hint that more searches like that will come (RFC 5267 section 4.2)
+    UPDATE = "UPDATE"  # word of changes from now on
     RELEVANCY = "RELEVANCY"  # RFC 6203 section 4
 
 
@@ -330,6 +332,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
     results: frozenset[Result]
     partial: tuple[int, int] | None = None
+    items: tuple[Item, ...] = ()  # that UPDATE fetches of new messages (RFC 5465 section 7)
 
 
 class Search(msgspec.Struct, frozen=True):
@@ -351,6 +354,13 @@ class MultiSearch(msgspec.Struct, frozen=True):
     sources: tuple[Group, ...]
     program: Key
     wanted: Wanted
+
+
+class CancelUpdate(msgspec.Struct, frozen=True):
+    """RFC 5267 section 4.3.5; `tags` are those of searches."""
+
+    tag: Tag
+    tags: tuple[Tag, ...]
 
 
 class SortKey(enum.StrEnum):
@@ -487,6 +497,7 @@ Command = (
     | UidExpunge
     | Search
     | MultiSearch
+    | CancelUpdate
     | Sort
     | Thread
     | Fetch

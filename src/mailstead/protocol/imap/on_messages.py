@@ -16,7 +16,7 @@ from mailstead.protocol.imap.commands import (
     Threading,
     Wanted,
 )
-from mailstead.protocol.imap.fetch import Attribute, parse_items
+from mailstead.protocol.imap.fetch import Attribute, Item, parse_items
 from mailstead.protocol.imap.lexer import BadSyntax, Lexer, Unacceptable
 from mailstead.protocol.imap.notification import Group, Scope
 from mailstead.protocol.imap.notify import GROUPS_LIMIT, NAMES_LIMIT, parse_filter
@@ -34,7 +34,7 @@ def _expunge(tag: Tag, lexer: Lexer, uid: bool) -> Command:
 
 def _search(tag: Tag, lexer: Lexer, uid: bool) -> Command:
     lexer.space()
-    wanted = _wanted(lexer)
+    wanted = _wanted(lexer, contexts=True)
     program = parse_program(lexer)
     _check_relevancy(program, wanted)
     return commands.Search(tag, program, uid, wanted)
@@ -55,9 +55,12 @@ def _multi_search(tag: Tag, lexer: Lexer, uid: bool) -> Command:
         lexer.expect(b" (")
         sources = _sources(lexer)
         lexer.expect(b") ")
-    wanted = _wanted(lexer) or Wanted(frozenset({Result.ALL}))
-    if Result.SAVE in wanted.results and {source.scope for source in sources} != {Scope.SELECTED}:
+    wanted = _wanted(lexer, contexts=True) or Wanted(frozenset({Result.ALL}))
+    scopes = {source.scope for source in sources}
+    if Result.SAVE in wanted.results and scopes != {Scope.SELECTED}:
         raise BadSyntax("SAVE is for the selected mailbox alone")
+    if Result.UPDATE in wanted.results and Scope.SELECTED not in scopes:
+        raise BadSyntax("UPDATE is for the selected mailbox")
     program = parse_program(lexer)
     _check_relevancy(program, wanted)
     return commands.MultiSearch(tag, sources, program, wanted)
@@ -75,13 +78,17 @@ def _sources(lexer: Lexer) -> tuple[Group, ...]:
     return tuple(sources)
 
 
-def _wanted(lexer: Lexer) -> Wanted | None:
-    """RETURN (...), where nothing between them means ALL (RFC 4731 section 3.1)."""
+def _wanted(lexer: Lexer, contexts: bool = False) -> Wanted | None:
+    """RETURN (...), where nothing between them means ALL (RFC 4731 section 3.1).
+
+    CONTEXT and UPDATE are offered to searches only (RFC 5267: CONTEXT=SEARCH).
+    """
     if not lexer.accept_word(b"RETURN"):
         return None
     lexer.expect(b" (")
     results: list[Result] = []
     partial = None
+    items: tuple[Item, ...] = ()
     while not lexer.accept(b")"):
         if results or partial:
             lexer.space()
@@ -89,12 +96,17 @@ def _wanted(lexer: Lexer) -> Wanted | None:
             partial = _partial_range(lexer)
         else:
             results.append(one_of(lexer.keyword(), Result))
+        if results[-1:] == [Result.UPDATE] and lexer.at(b" ("):
+            lexer.space()
+            items = parse_items(lexer)
     lexer.space()
+    if not contexts and {Result.CONTEXT, Result.UPDATE} & set(results):
+        raise BadSyntax("Only a SEARCH can be kept up to date")
     if partial and Result.ALL in results:  # RFC 9394 section 3.1
         raise BadSyntax("PARTIAL and ALL go not together")
     if not results and partial is None:
         results.append(Result.ALL)
-    return Wanted(frozenset(results), partial)
+    return Wanted(frozenset(results), partial, items)
 
 
 def _partial_range(lexer: Lexer) -> tuple[int, int]:

@@ -35,6 +35,7 @@ from mailstead.protocol.imap.on_sharing import ON_SHARING, entries
 
 ID_LIMIT = 30  # pairs, and octets of a name (RFC 2971 section 3.3)
 ID_VALUE_LIMIT = 1024  # octets
+TAGS_LIMIT = 100  # of one CANCELUPDATE
 PATTERNS_LIMIT = 100  # patterns of one LIST
 
 _HEAD = re.compile(TAG + rb" ([A-Za-z]+)")
@@ -302,6 +303,15 @@ def _status_items(lexer: Lexer) -> list[StatusItem]:
     return list(dict.fromkeys(items))
 
 
+def _cancel_update(tag: Tag, lexer: Lexer) -> Command:
+    tags = [lexer.string()]
+    while lexer.accept(b" "):
+        tags.append(lexer.string())
+    if len(tags) > TAGS_LIMIT:
+        raise BadSyntax(f"More than {TAGS_LIMIT} tags")
+    return commands.CancelUpdate(tag, tuple(tags))
+
+
 def _append(tag: Tag, lexer: Lexer) -> Command:
     raise BadSyntax("APPEND needs a message as a literal")
 
@@ -330,6 +340,7 @@ _OTHERS: dict[bytes, Callable[[Tag, Lexer], Command]] = {
     b"LOGIN": _login,
     b"SELECT": _select,
     b"EXAMINE": _examine,
+    b"CANCELUPDATE": _cancel_update,
     b"ENABLE": _enable,
     b"NOTIFY": parse_notify,
     b"COMPRESS": _compress,

@@ -46,6 +46,7 @@ _INSIDE = (
     "QRESYNC",
     "ESEARCH",
     "MULTISEARCH",
+    "CONTEXT=SEARCH",
     "SEARCHRES",
     "SORT",
     "ESORT",

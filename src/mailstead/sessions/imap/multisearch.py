@@ -15,6 +15,7 @@ from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.commands import Result
 from mailstead.protocol.imap.notification import Group, Scope
 from mailstead.services.mailboxes.service import Listing
+from mailstead.sessions.imap import context
 from mailstead.sessions.imap.notification import is_own
 from mailstead.sessions.imap.search import (
     expanded,
@@ -41,7 +42,8 @@ async def multi_search(session: Session, command: commands.MultiSearch) -> None:
     if says(command.program, is_modseq):
         session.enable_condstore()
     if selected:
-        await _search(session, command, session.selected)
+        context.check_tag(session.selected, command)
+        await _search(session, command, session.selected, here=True)
     for mailbox in await _places(session, command.sources):
         if mailbox.id != session.selected_id or not selected:
             await _search_in(session, command, mailbox)
@@ -92,9 +94,14 @@ async def _search_in(session: Session, command: commands.MultiSearch, mailbox: M
     await _search(session, command, view)
 
 
-async def _search(session: Session, command: commands.MultiSearch, view: View) -> None:
+async def _search(
+    session: Session, command: commands.MultiSearch, view: View, here: bool = False
+) -> None:
     found, scores = await find_scored(session, view, command.tag, command.program)
     wanted = command.wanted
+    where = responses.located(view.mailbox.name, view.mailbox.uidvalidity, session.utf8)
+    if here:
+        context.begin(session, view, command, found, where)
     if Result.SAVE in wanted.results:  # so it is the selected one
         view.saved = sorted(view.contents.uids[i] for i in saved(found, wanted))
     if not found or (wanted.results == {Result.SAVE} and not wanted.partial):
@@ -102,6 +109,5 @@ async def _search(session: Session, command: commands.MultiSearch, view: View) -
     contents = view.contents
     modseqs = [contents.modseqs[i] for i in found] if says(command.program, is_modseq) else []
     items = result_items(wanted, [contents.uids[i] for i in found], modseqs, scores)
-    where = responses.located(view.mailbox.name, view.mailbox.uidvalidity, session.utf8)
     session.write(responses.esearch_response(command.tag, True, items, where))
     await session.flush()

@@ -35,6 +35,7 @@ from mailstead.protocol.imap.search import (
 )
 from mailstead.services.mailboxes import annotating
 from mailstead.services.mailboxes.reading import TEXT_OF
+from mailstead.sessions.imap import context
 from mailstead.sessions.imap.fuzzy import soften
 from mailstead.sessions.imap.progress import Progress
 from mailstead.sessions.imap.scan import NEVER, find_in_memory, find_in_store, keep_nothing
@@ -51,7 +52,10 @@ async def search(session: Session, command: commands.Search) -> None:
     """The numbers of all messages that the program finds."""
     program = await expanded(session, command.program, command.wanted)
     command = msgspec.structs.replace(command, program=program)
-    found, scores = await find_scored(session, session.selected, command.tag, command.program)
+    view = session.selected
+    context.check_tag(view, command)
+    found, scores = await find_scored(session, view, command.tag, command.program)
+    context.begin(session, view, command, found)
     await tell_found(session, command, found, b"SEARCH", scores)
 
 
@@ -153,7 +157,7 @@ def saved(found: list[int], wanted: Wanted) -> list[int]:
     """What `$` stands for from now on (RFC 5182 section 2.4, RFC 9394 section 3.2)."""
     if wanted.partial:
         return [found[i] for i in part(wanted.partial, len(found))]
-    results = wanted.results
+    results = wanted.results - {Result.CONTEXT, Result.UPDATE}
     if results & _WHOLE or results == {Result.SAVE}:
         return found
     ends = found[:1] * (Result.MIN in results) + found[-1:] * (Result.MAX in results)
@@ -200,13 +204,36 @@ async def find_scored(
 
 
 async def _find(session: Session, view: View, tag: Tag, wanted: Key) -> list[int]:
-    uids = view.contents.uids
-    program = bind(wanted, len(uids), uids[-1] if uids else 0)
-    memory, rest = _part(program)
-    if _quick_flags(memory) is None and len(uids) > AT_ONCE:
+    memory, rest = _bound(view, wanted)
+    if _quick_flags(memory) is None and len(view.contents.uids) > AT_ONCE:
         found = await session.site.world.offload.run(lambda: _find_in_memory(view, memory))
     else:
         found = _find_in_memory(view, memory)
+    return await _find_rest(session, view, tag, rest, found)
+
+
+async def find_among(
+    session: Session, view: View, tag: Tag, wanted: Key, among: Sequence[int]
+) -> list[int]:
+    """Those of the messages that the program, which has no FUZZY in it, finds."""
+    folded = _fold(wanted, view, to_micros(session.site.world.clock.now()))
+    memory, rest = _bound(view, folded)
+    if len(among) > AT_ONCE:
+        found = await session.site.world.offload.run(lambda: find_in_memory(view, memory, among))
+    else:
+        found = find_in_memory(view, memory, among)
+    return await _find_rest(session, view, tag, rest, found)
+
+
+def _bound(view: View, wanted: Key) -> tuple[And, And | None]:
+    uids = view.contents.uids
+    return _part(bind(wanted, len(uids), uids[-1] if uids else 0))
+
+
+async def _find_rest(
+    session: Session, view: View, tag: Tag, rest: And | None, found: list[int]
+) -> list[int]:
+    """Those of the messages that pass what cannot be decided in memory."""
     if rest is not None and found:
         found, rest = await _find_in_columns(session, view, tag, rest, found)
     if rest is not None and found:

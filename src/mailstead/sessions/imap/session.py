@@ -18,6 +18,7 @@ from mailstead.protocol.imap import metadata as on_annotations
 from mailstead.sessions.imap import (
     acl,
     append,
+    context,
     copy,
     fetch,
     idle,
@@ -30,8 +31,9 @@ from mailstead.sessions.imap import (
     select,
     sort,
     store,
+    updating,
 )
-from mailstead.sessions.imap.state import Door, Session, Site, State
+from mailstead.sessions.imap.state import Contexts, Door, Session, Site, State
 from mailstead.sessions.imap.sync import Senseless
 
 LOGIN_TIMEOUT = timedelta(minutes=3)  # to send the next command, before log-in
@@ -56,7 +58,9 @@ async def serve(stream: Stream, site: Site, door: Door) -> None:
                 return
             if door.implicit_tls and door.tls:
                 stream = await login.secure(stream, door)
-            await _serve(Session(stream, site, door, chores, guest))
+            session = Session(stream, site, door, chores, guest)
+            session.contexts = Contexts(context.tell_expunged, updating.settle)
+            await _serve(session)
         except (ConnectionError, TimeoutError):
             stream.abort()
         finally:
@@ -267,6 +271,7 @@ _SELECTED: dict[type, Handler] = {
     commands.Expunge: copy.expunge,
     commands.UidExpunge: copy.uid_expunge,
     commands.Search: search.search,
+    commands.CancelUpdate: context.cancel,
     commands.Sort: sort.sort,
     commands.Thread: sort.thread_,
     commands.Fetch: fetch.fetch,

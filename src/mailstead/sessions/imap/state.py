@@ -8,7 +8,7 @@ import asyncio
 import enum
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -18,6 +18,7 @@ from mailstead.model.numbers import MailboxId, Uid
 from mailstead.model.world import Stream, World
 from mailstead.protocol.imap import responses
 from mailstead.protocol.imap.commands import NewMessage
+from mailstead.protocol.imap.numset import NUMBER_MAX
 from mailstead.protocol.imap.server import ImapServer
 from mailstead.services.accounts import Accounts, Login
 from mailstead.services.authenticating import Authentication
@@ -90,6 +91,13 @@ class Incoming(msgspec.Struct):
 TellNew = Callable[["Session", View, int], Awaitable[None]]
 
 
+class Contexts(msgspec.Struct, frozen=True):
+    """What is done for searches that are kept up to date."""
+
+    expunged: Callable[[View, Sequence[int]], bytes]
+    settle: TellNew
+
+
 class Session:
     """One connection."""
 
@@ -118,6 +126,7 @@ class Session:
         self.closing = False
         self.notification: Notification | None = None  # what NOTIFY asked for
         self._tell_new: TellNew | None = None
+        self.contexts: Contexts | None = None
         self._own_names: set[str] = set()  # of mailboxes that a command of ours changed
         self._made: set[int] = set()  # UIDs in the selected mailbox of messages that came from us
         self._chores = chores
@@ -165,6 +174,8 @@ class Session:
         """
         if self.view is not None and self.view.dirty and self.hears:
             await self.sync(expunges, uid)
+        if self.view is not None:  # what we changed ourselves
+            await self._settle(self.view, NUMBER_MAX)
         await self.tell_annotations()
         self.write(responses.ok(tag, text, code))
 
@@ -196,9 +207,18 @@ class Session:
         elif update.changes.expunged and not expunges:
             view.dirty = True  # all of it later: sequence numbers must not shift now
         else:
+            if view.contexts and self.contexts is not None:
+                self.write(self.contexts.expunged(view, update.changes.expunged))
+                view.touched.update(row.uid for row in update.changes.rows)
             self.write(describe(view, update, self.manner(uid)))
             if self._tell_new is not None:
                 await self._tell_new(self, view, before)
+            await self._settle(view, before)
+
+    async def _settle(self, view: View, before: int) -> None:
+        """Tell what has become of searches that are kept up to date."""
+        if self.contexts is not None and view.touched:
+            await self.contexts.settle(self, view, before)
 
     async def tell_annotations(self, told: bool = True) -> None:
         """Which annotations of the server and of the selected mailbox somebody else has changed.

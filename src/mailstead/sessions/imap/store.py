@@ -113,6 +113,7 @@ async def change_flags(
     finally:
         if rows:
             view.contents = view.contents.with_flags(rows, known)
+            view.touched.update([row.uid for row in rows] if view.contexts else ())
     return view.contents.locate([row.uid for row in rows]), alone, failed
 
 

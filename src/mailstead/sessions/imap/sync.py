@@ -4,6 +4,7 @@ A View goes from one state to the next only together with the responses that say
 numbers mean the same on both sides.
 """
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -14,7 +15,9 @@ from mailstead.model.flags import DELETED, FLAGGED, SEEN, SYSTEM_FLAGS, format_f
 from mailstead.model.mailbox import Mailbox
 from mailstead.protocol.imap import responses
 from mailstead.protocol.imap.acl import RIGHTS
+from mailstead.protocol.imap.fetch import Item
 from mailstead.protocol.imap.numset import NUMBER_MAX, NumSet, select_seqnums, select_uids
+from mailstead.protocol.imap.search import Key
 from mailstead.services.mailboxes.contents import Contents
 from mailstead.services.mailboxes.service import Update
 from mailstead.storage.messages import ANY_FLAG, FlagsRow, Ranges
@@ -39,11 +42,26 @@ class Manner(msgspec.Struct, frozen=True):
     uidonly: bool = False  # messages have no other name (RFC 9586)
 
 
+class Context(msgspec.Struct):
+    """A search that is kept up to date (RFC 5267), and the UIDs of its results.
+
+    `where` is what responses say of the mailbox, if the command was one of several mailboxes.
+    """
+
+    tag: bytes
+    uid: bool
+    program: Key
+    items: tuple[Item, ...]
+    uids: "array[int]"
+    where: bytes = b""
+
+
 class View:
     """The selected mailbox. Messages from UID `recent_from` on are \\Recent in this session."""
 
     __slots__ = (
         "contents",
+        "contexts",
         "dirty",
         "examined",
         "keywords",
@@ -52,6 +70,7 @@ class View:
         "recent_to",
         "rights",
         "saved",
+        "touched",
     )
 
     def __init__(
@@ -69,6 +88,8 @@ class View:
         self.recent_to: int = mailbox.first_recent  # up to here the store knows
         self.keywords = {name.lower(): name for name in keywords}
         self.dirty = False
+        self.contexts: list[Context] = []
+        self.touched: set[int] = set()  # UIDs of what changed, while there are contexts
         self.saved: Sequence[int] = ()  # UIDs that a search saved as `$` (RFC 5182)
 
     @property
