@@ -37,7 +37,11 @@ async def prepared(open_store: Open) -> Store:
     return store
 
 
-async def test_rights_of_ones_own_and_of_anyone_add_up(open_store: Open) -> None:
+@pytest.mark.parametrize("few", [0, rights.FEW])
+async def test_rights_of_ones_own_and_of_anyone_add_up(
+    open_store: Open, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rights, "FEW", few)  # in an organisation of more it is looked up otherwise
     store = await prepared(open_store)
     await store.write(lambda tx: grant(tx, "Projects", ANYONE, "lr"))
     await store.write(lambda tx: grant(tx, "Projects", BOB, "rws"))

@@ -20,6 +20,7 @@ OTHER_USERS = "Other Users"  # the first level of the names (RFC 2342 section 5)
 ANYONE = AccountId(0)  # everybody in the organisation
 RIGHTS_LIMIT = 1000  # accounts with rights in one mailbox
 SHARED_LIMIT = 10_000  # mailboxes of others that one account is shown
+FEW = 200  # accounts of an organisation whose mailboxes are all looked at
 
 
 Audience = tuple[set[AccountId], OrganisationId | None]  # some accounts, or all of an organisation
@@ -96,8 +97,9 @@ _RIGHTS_IN = (
 def list_shared(tx: Tx, account: AccountId) -> list[Reached]:
     """Mailboxes of others that the account may look up, by name, SHARED_LIMIT at most."""
     found: dict[int, Reached] = {}
-    for who in (account, ANYONE):
-        for login, rights, *row in tx.rows(_SHARED, account=account, who=who, limit=SHARED_LIMIT):
+    few = tx.value(_COLLEAGUES, account=account, limit=FEW + 1) <= FEW
+    for who, sql in ((account, _GIVEN), (ANYONE, _IN_MAILBOXES if few else _GIVEN)):
+        for login, rights, *row in tx.rows(sql, account=account, who=who, limit=SHARED_LIMIT):
             mailbox = mailboxes.from_row(tuple(row))
             before = found.get(mailbox.id)
             both = set(rights) | set("" if before is None else before.rights)
@@ -108,13 +110,23 @@ def list_shared(tx: Tx, account: AccountId) -> list[Reached]:
     return sorted(visible, key=lambda reached: reached.mailbox.name)[:SHARED_LIMIT]
 
 
-_SHARED = (
-    f"SELECT owner.login, rights, {', '.join('mailbox.' + name for name in mailboxes.COLUMNS)}"
-    " FROM mailbox_right JOIN mailbox ON mailbox.id = mailbox_right.mailbox"
-    " JOIN account AS owner ON owner.id = mailbox.account"
-    " JOIN account AS asker ON asker.id = :account AND asker.organisation = owner.organisation"
-    " WHERE mailbox_right.account = :who AND mailbox.account != :account"
-    " ORDER BY mailbox.id LIMIT :limit"
+_COLLEAGUES = (
+    "SELECT count(*) FROM (SELECT 1 FROM account AS asker JOIN account AS owner"
+    " ON owner.organisation = asker.organisation WHERE asker.id = :account LIMIT :limit) AS found"
+)
+_MAILBOX = ", ".join("mailbox." + name for name in mailboxes.COLUMNS)
+_SHOWN = f"SELECT owner.login, rights, {_MAILBOX} FROM "
+_AMONG = (
+    " WHERE asker.id = :account AND owner.organisation = asker.organisation"
+    " AND mailbox.account = owner.id AND mailbox_right.mailbox = mailbox.id"
+    " AND mailbox_right.account = :who AND owner.id != :account ORDER BY mailbox.id LIMIT :limit"
+)
+# The same rows, from either end: what is given to everybody is little in one organisation, but much
+# in all together. SQLite joins in the order that CROSS JOIN says.
+_GIVEN = f"{_SHOWN}mailbox_right, mailbox, account AS owner, account AS asker{_AMONG}"
+_IN_MAILBOXES = (
+    f"{_SHOWN}account AS asker CROSS JOIN account AS owner CROSS JOIN mailbox"
+    f" CROSS JOIN mailbox_right{_AMONG}"
 )
 
 
