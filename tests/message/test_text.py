@@ -53,6 +53,7 @@ Content-Transfer-Encoding: base64
 PGI+w5w8L2I+
 --x
 Content-Type: application/octet-stream
+Content-Disposition: attachment; filename*=utf-8''%C3%9Cbersicht.pdf
 
 SECRET
 --x
@@ -69,9 +70,19 @@ Text
 def test_searchable():
     header, body = split(MESSAGE.replace("\n", "\r\n").encode())
     first, *rest = searchable(header, scan(header, body), body, 10_000)
-    assert first == (
-        "subject: grüsse\r\nx-folded: one two\r\ncontent-type: multipart/mixed; boundary=x"
-    )
+    assert [line for line in first.split("\r\n") if line] == [
+        "subject: grüsse",
+        "x-folded: one two",
+        "content-type: multipart/mixed; boundary=x",
+        "content-type: text/plain; charset=iso-8859-1",
+        "content-transfer-encoding: quoted-printable",
+        "content-type: text/html; charset=utf-8",
+        "content-transfer-encoding: base64",
+        "content-type: application/octet-stream",
+        "content-disposition: attachment; filename*=utf-8''%c3%9cbersicht.pdf",
+        "übersicht.pdf",
+        "content-type: message/rfc822",
+    ]
     assert rest == ["füralle", "<b>ü</b>", "subject: inner\r\n\r\n", "text"]
 
 

@@ -362,6 +362,7 @@ def programs(messages: dict[str, bytes]) -> list[tuple[bytes, bytes | None]]:
         for word in chosen
     ]
     made += [(b"SEARCH CHARSET UTF-8 SUBJECT", word.encode()) for word in ("grüße", "日本", "ü")]
+    made += [(b"SEARCH TEXT", word) for word in (b"octet-stream", b"text/HTML", b"base64")]
     made += [(b"SEARCH LARGER %d" % size, None) for size in (500, 2000, 20_000)]
     made += [(b"SEARCH NOT SMALLER %d" % size, None) for size in (700, 3000)]
     made += [(b"SEARCH SENT%b 21-Nov-2026" % key, None) for key in (b"ON", b"BEFORE", b"SINCE")]

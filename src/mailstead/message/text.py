@@ -37,9 +37,10 @@ def header_text(header: bytes, name: str) -> list[str]:
 
 
 def searchable(header: bytes, part: Part, body: Buffer, limit: int) -> Iterator[str]:
-    """First one text of the whole header, then one for each part, `limit` characters in all.
+    """First one text of all headers, then one for each part, `limit` characters in all.
 
-    What SEARCH TEXT looks at; SEARCH BODY leaves the first one out.
+    What SEARCH TEXT looks at; SEARCH BODY leaves the first one out. The headers are the message's
+    and those of its parts, with the names of files (RFC 9051 section 6.4.4, TEXT).
     """
     for text in _texts(header, part, body, limit):
         yield text[:limit]
@@ -49,8 +50,32 @@ def searchable(header: bytes, part: Part, body: Buffer, limit: int) -> Iterator[
 
 
 def _texts(header: bytes, part: Part, body: Buffer, limit: int) -> Iterator[str]:
-    yield _whole_header(header[: limit * ENCODED_FACTOR])
+    texts, room = [_whole_header(header[: limit * ENCODED_FACTOR])], limit
+    for one in _with_header(part):
+        room -= len(texts[-1])
+        if room <= 0:
+            break
+        size = min(one.header_size, room * ENCODED_FACTOR)
+        texts.append(_whole_header(body[one.header_start : one.header_start + size]))
+        texts.append(fold_case(_file_name(one)[:room]))
+    yield "\r\n".join(filter(None, texts))
     yield from _part_texts(part, body, limit)
+
+
+def _with_header(part: Part) -> Iterator[Part]:
+    """All parts of multiparts, whose headers are no message's."""
+    for child in part.children:
+        if not part.is_message and child.header_size > 0:
+            yield child
+        yield from _with_header(child)
+
+
+def _file_name(part: Part) -> str:
+    """What of the name of a file is not there to be read in the header (RFC 2231)."""
+    for parameters, name in ((part.disposition_params, "filename"), (part.params, "name")):
+        if any(key == f"{name}*" for key, _ in parameters):
+            return decode_parameter(parameters, name) or ""
+    return ""
 
 
 def _part_texts(part: Part, body: Buffer, limit: int) -> Iterator[str]:
