@@ -3,18 +3,19 @@
 Used by `script/fuzz` (atheris, for as long as one likes) and by test_targets (a short run in CI).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import date
 
 from mailstead.message.surrogate import surrogate
+from mailstead.model.errors import Refusal
 from mailstead.protocol import sasl, sasl_mechanisms, sasl_scram
+from mailstead.protocol.imap import acl, events, filters, metadata, utf7
 from mailstead.protocol.imap import commands as imap_commands
-from mailstead.protocol.imap import events, utf7
 from mailstead.protocol.imap.lexer import Enabled
 from mailstead.protocol.imap.match import SearchMessage, bind, matches, needs
 from mailstead.protocol.imap.numset import SAVED, NumSet, select_seqnums, select_uids
-from mailstead.protocol.imap.search import Key, Numbers, Within
+from mailstead.protocol.imap.search import All, Key, Numbers, Within
 from mailstead.protocol.imap.server import COMMAND_LIMIT, LINE_LIMIT, ImapServer
 from mailstead.protocol.pop3 import commands
 from mailstead.protocol.pop3.content import Lines, Stuffing, stuff
@@ -42,6 +43,8 @@ WORDS = [
     *(b"a SEARCH ", b"a UID FETCH 1:* ", b"a STORE 2 +FLAGS (\\Seen)", b"a APPEND x {3}\r\n"),
     *(b"{2+}\r\n", b"~{2}\r\n", b'"x\\"y"', b"(", b")", b"NOT ", b"OR ", b"BODY.PEEK[1.HEADER]"),
     *(b"CHARSET UTF-8 ", b"RETURN (ALL) ", b"SUBJECT ", b"SINCE 1-Feb-1994", b"a IDLE\r\nDONE\r\n"),
+    *(b"a SETACL x bob +lrc", b"a LISTRIGHTS x ", b"a GETMETADATA (DEPTH 1) x (/private/y)"),
+    *(b'a SETMETADATA "" (/private/filters/values/x "', b"FILTER x ", b"/shared/y NIL"),
     *(b"auth=Bearer abc\x01\x01", b"\xff\x00", b"\0", "ü".encode()),
 ]
 KEYS = sasl.Keys(b"salt", 1, (sasl_scram.derive("secret", b"salt", 1),))
@@ -84,7 +87,11 @@ def imap(data: bytes) -> None:
         repr(event)
         match event:
             case imap_commands.Search(program=program) | imap_commands.Sort(program=program):
-                _search(program)
+                _search(_expanded(program))
+            case metadata.SetMetadata(values=values):
+                _keep(values)
+            case acl.SetAcl(change=change, rights=rights):
+                acl.format_rights(acl.changed("lr", change, rights))
             case imap_commands.Fetch(numset=numset) | imap_commands.Store(numset=numset):
                 _select(numset)
     if utf7.decode(utf7.encode(name := data.decode("utf-8", "replace"))) != name:
@@ -135,6 +142,28 @@ def _note(found: list[events.Event], event: events.Event) -> None:
             found[-1] = events.AppendChunk(before.data + event.data)
             return
     found.append(event)
+
+
+def _expanded(program: Key) -> Key:
+    """With filters that are there, lead to others or in a circle, or are none."""
+    expansion = filters.expand(program)
+    try:
+        name = next(expansion)
+        while True:
+            name = expansion.send([b"UNSEEN", b"OR FILTER x FILTER y", b"(", None][len(name) % 4])
+    except StopIteration as end:
+        key: Key = end.value
+        return key
+    except Refusal:
+        return All()
+
+
+def _keep(values: Sequence[tuple[str, bytes | None]]) -> None:
+    for entry, value in values:
+        if metadata.parse_entry(entry) != entry:
+            raise AssertionError("a name is another one when it comes back")
+        with suppress(ValueError):
+            _search(_expanded(filters.parse_filter(value or b"")))
 
 
 def _search(program: Key) -> None:

@@ -47,6 +47,8 @@ KNOWN = {
     "bomb9": "ALL",
     "deep": "NOT " * 40 + "FILTER deeper",
     "deeper": "NOT " * 40 + "ALL",
+    **{f"well{n}": "NOT " * 49 + f"FILTER well{n + 1}" for n in range(NESTING_LIMIT)},
+    f"well{NESTING_LIMIT}": "OR " * 49 + "ALL" + " ALL" * 49,
 }
 
 
@@ -84,6 +86,8 @@ def test_filters_in_the_place_of_their_names(text: str, expected: str) -> None:
         ("FILTER chain0", f"UNDEFINED-FILTER chain{NESTING_LIMIT}"),
         ("FILTER bomb0", "LIMIT"),
         ("FILTER deep", "LIMIT"),
+        ("FILTER well1", "LIMIT"),
+        ("NOT (NOT (NOT FILTER well1))", "LIMIT"),
     ],
 )
 def test_what_is_undefined(text: str, code: str) -> None:
