@@ -37,8 +37,8 @@ async def test_more_mailboxes_than_a_session_may_watch(
 @pytest.mark.parametrize(
     ("groups", "answer"),
     [
-        ("(personal NONE) " * 51, TOO_MUCH),
-        ("(mailboxes (" + " ".join(["x"] * 1001) + ") NONE)", TOO_MUCH),
+        ("(personal NONE) " * 21, TOO_MUCH),
+        ("(mailboxes (" + " ".join(f"x{n}" for n in range(1001)) + ") NONE)", TOO_MUCH),
         ("(personal (" + " ".join(["MailboxName"] * 21) + "))", "a BAD More than 20 events"),
     ],
 )

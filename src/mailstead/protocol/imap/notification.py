@@ -1,6 +1,7 @@
 """What NOTIFY asks for, and where ESEARCH looks, as values (RFC 5465, RFC 7377)."""
 
 import enum
+from collections.abc import Iterator
 
 import msgspec
 
@@ -36,6 +37,14 @@ class Happening(enum.StrEnum):
 OF_MESSAGES = frozenset({Happening.MESSAGE_NEW, Happening.MESSAGE_EXPUNGE, Happening.FLAG_CHANGE})
 
 
+def levels(name: str) -> Iterator[str]:
+    """The mailbox and those that it lies in, from the innermost on."""
+    yield name
+    while DELIMITER in name:
+        name = name.rpartition(DELIMITER)[0]
+        yield name
+
+
 class Group(msgspec.Struct, frozen=True):
     """Events of some mailboxes; none of them for NONE.
 
@@ -44,7 +53,7 @@ class Group(msgspec.Struct, frozen=True):
 
     scope: Scope
     events: frozenset[Happening]
-    names: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
     items: tuple[Item, ...] = ()
 
     def covers(self, name: str, own: bool, subscribed: bool) -> bool:
@@ -57,7 +66,7 @@ class Group(msgspec.Struct, frozen=True):
             case Scope.SUBSCRIBED:
                 return subscribed
             case Scope.SUBTREE:
-                return any((name + DELIMITER).startswith(each + DELIMITER) for each in self.names)
+                return any(level in self.names for level in levels(name))
             case Scope.SUBTREE_ONE:
                 return name in self.names or name.rpartition(DELIMITER)[0] in self.names
             case Scope.MAILBOXES:

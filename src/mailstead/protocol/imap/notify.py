@@ -7,7 +7,7 @@ from mailstead.protocol.imap.fetch import Item, parse_items
 from mailstead.protocol.imap.lexer import BadSyntax, Lexer, Unacceptable
 from mailstead.protocol.imap.notification import OF_MESSAGES, Group, Happening, Scope
 
-GROUPS_LIMIT = 50  # of one NOTIFY
+GROUPS_LIMIT = 20  # of one NOTIFY
 NAMES_LIMIT = 1000  # of all its groups
 EVENTS_LIMIT = 20  # of one group
 
@@ -53,11 +53,11 @@ def _group(lexer: Lexer) -> Group:
     return group
 
 
-def parse_filter(lexer: Lexer) -> tuple[Scope, tuple[str, ...]]:
+def parse_filter(lexer: Lexer) -> tuple[Scope, frozenset[str]]:
     """Which mailboxes, with the names that some kinds have."""
     scope = _scope(lexer)
     if scope not in (Scope.SUBTREE, Scope.SUBTREE_ONE, Scope.MAILBOXES):
-        return scope, ()
+        return scope, frozenset()
     lexer.space()
     return scope, _names(lexer)
 
@@ -69,14 +69,14 @@ def _scope(lexer: Lexer) -> Scope:
         raise BadSyntax("Unknown kind of mailboxes") from None
 
 
-def _names(lexer: Lexer) -> tuple[str, ...]:
+def _names(lexer: Lexer) -> frozenset[str]:
     if not lexer.accept(b"("):
-        return (mailbox_name(lexer),)
+        return frozenset({mailbox_name(lexer)})
     names = [mailbox_name(lexer)]
     while lexer.accept(b" "):
         names.append(mailbox_name(lexer))
     lexer.expect(b")")
-    return tuple(names)
+    return frozenset(names)
 
 
 def _events(lexer: Lexer) -> tuple[frozenset[Happening], tuple[Item, ...]]:

@@ -11,16 +11,19 @@ import msgspec
 from mailstead.model.mailbox import DELIMITER, Mailbox
 from mailstead.model.numbers import MailboxId, ModSeq, Uid
 from mailstead.protocol.imap.commands import StatusItem
-from mailstead.protocol.imap.notification import OF_MESSAGES, Group, Happening, Scope
+from mailstead.protocol.imap.notification import OF_MESSAGES, Group, Happening, Scope, levels
 from mailstead.services.accounts import Login
 from mailstead.services.mailboxes.annotating import Digests
 from mailstead.services.mailboxes.service import Listing
 from mailstead.services.watch import Watch
 from mailstead.storage.rights import OTHER_USERS
 
-WATCHED_LIMIT = 2000  # mailboxes that one session watches
+WATCHED_LIMIT = 1000  # mailboxes that one session watches
 ANNOTATED_LIMIT = 200  # of which it watches the annotations: each has to be read
 SERVER = MailboxId(0)  # stands for the server, where it is about annotations
+
+
+Wish = frozenset[Happening]
 
 
 class NameChange(msgspec.Struct, frozen=True):
@@ -45,20 +48,21 @@ class Notification:
         self._who = (owner.account, owner.organisation)
         selected = [group for group in groups if group.scope in _SELECTED]
         self.selected = selected[0] if selected and selected[0].events else None
-        self._groups = [group for group in groups if group.scope not in _SELECTED and group.events]
+        self._wishes = _Wishes([group for group in groups if group.scope not in _SELECTED])
         self.names_changed = False
         self._woken: set[MailboxId] = set()
         self._watchers: dict[MailboxId, Callable[[], None]] = {}
         self._known: dict[MailboxId, Mailbox] = {}  # as last told
+        self.annotated: dict[MailboxId, str] = {}  # those wanted, by name; the server has none
         self._digests: dict[MailboxId, Digests] = {}  # of annotations, as last told
         self._names: dict[MailboxId, str] = {}  # of all that can be listed, as the client sees them
         self._subscribed: frozenset[str] = frozenset()
-        if self._groups:
+        if self._wishes:
             watch.add_names(*self._who, self._hear_names)
 
     def close(self) -> None:
         """Watch nothing any more."""
-        if self._groups:
+        if self._wishes:
             self._watch.remove_names(*self._who, self._hear_names)
         for mailbox in list(self._watchers):
             self._unwatch(mailbox)
@@ -80,7 +84,7 @@ class Notification:
     @property
     def elsewhere(self) -> bool:
         """Whether anything is wanted of other mailboxes."""
-        return bool(self._groups)
+        return bool(self._wishes)
 
     def begin(self, listing: Listing) -> list[Mailbox]:
         """Watch what is wanted; the mailboxes whose messages it is about."""
@@ -108,7 +112,7 @@ class Notification:
 
     def wake_all(self) -> None:
         """Look at everything: a wake-up of another process may have been lost."""
-        self.names_changed = bool(self._groups)
+        self.names_changed = bool(self._wishes)
         self._woken.update(self._watchers)
 
     def compare(self, now: Mailbox, modseqs: bool) -> list[StatusItem]:
@@ -136,15 +140,13 @@ class Notification:
 
     # ------------------------------------------------------------------ annotations
 
-    @property
-    def annotated(self) -> dict[MailboxId, str]:
-        """The mailboxes whose annotations are wanted, by name; of the server it has none."""
+    def _find_annotated(self) -> dict[MailboxId, str]:
         wanted = {
             id_: name
             for id_, name in self._names.items()
             if Happening.MAILBOX_METADATA_CHANGE in self._events(name)
         }
-        if any(Happening.SERVER_METADATA_CHANGE in group.events for group in self._groups):
+        if Happening.SERVER_METADATA_CHANGE in self._wishes.all:
             wanted[SERVER] = ""
         return wanted
 
@@ -193,6 +195,7 @@ class Notification:
             for mailbox in [*listing.mailboxes, *shared]
             if self._events(mailbox.name) & OF_MESSAGES
         ]
+        self.annotated = self._find_annotated()
         annotated = self.annotated.keys() - {SERVER}
         if len(wanted) > WATCHED_LIMIT or len(annotated) > ANNOTATED_LIMIT:
             raise Overflow
@@ -223,19 +226,54 @@ class Notification:
 
     def _events(self, name: str) -> frozenset[Happening]:
         """All that is wanted of a mailbox: groups add up."""
-        own, subscribed = is_own(name), name in self._subscribed
-        found = (group.events for group in self._groups if group.covers(name, own, subscribed))
-        return frozenset().union(*found)
+        return self._wishes.of(name, name in self._subscribed)
 
     def _tells(
         self, event: Happening, name: str, old: str = "", unsubscribed: bool = False
     ) -> bool:
         subscribed = unsubscribed or name in self._subscribed
-        return any(
-            event in group.events
-            and any(group.covers(each, is_own(each), subscribed) for each in (name, old) if each)
-            for group in self._groups
+        return event in self._wishes.of(name, subscribed) or (
+            bool(old) and event in self._wishes.of(old, subscribed)
         )
+
+
+class _Wishes:
+    """The groups of a command, so that what is wanted of a name is found at once."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        self.all: Wish = frozenset()
+        self._personal: Wish = frozenset()
+        self._subscribed: Wish = frozenset()
+        self._named: dict[str, Wish] = {}
+        self._below: dict[str, Wish] = {}
+        for group in groups:
+            self._add(group)
+
+    def __bool__(self) -> bool:
+        return bool(self.all)
+
+    def _add(self, group: Group) -> None:
+        self.all |= group.events
+        if group.scope is Scope.SUBSCRIBED:
+            self._subscribed |= group.events
+        elif group.scope in (Scope.SUBTREE, Scope.MAILBOXES):
+            names = self._below if group.scope is Scope.SUBTREE else self._named
+            for name in group.names:
+                names[name] = names.get(name, frozenset()) | group.events
+        else:  # RFC 5465 section 6.3: inboxes may be all personal ones
+            self._personal |= group.events
+
+    def of(self, name: str, subscribed: bool) -> Wish:
+        """What is wanted of the mailbox."""
+        found = self._named.get(name, frozenset())
+        if is_own(name):
+            found |= self._personal
+        if subscribed:
+            found |= self._subscribed
+        if self._below:
+            for level in levels(name):
+                found |= self._below.get(level, frozenset())
+        return found
 
 
 _SELECTED = (Scope.SELECTED, Scope.SELECTED_DELAYED)
@@ -258,7 +296,7 @@ def _name_changes(before: dict[MailboxId, str], now: dict[MailboxId, str]) -> It
     """
     renamed = {before[id_]: name for id_, name in now.items() if before.get(id_, name) != name}
     for old, new in sorted(renamed.items()):
-        if not any(_moved_along(old, new, above, renamed) for above in levels_above(old)):
+        if not any(_moved_along(old, new, above, renamed) for above in levels(old) if above != old):
             yield NameChange(new, old)
     came = {name for id_, name in now.items() if id_ not in before}
     went = {name for id_, name in before.items() if id_ not in now}
@@ -271,10 +309,3 @@ def _name_changes(before: dict[MailboxId, str], now: dict[MailboxId, str]) -> It
 def _moved_along(old: str, new: str, above: str, renamed: dict[str, str]) -> bool:
     target = renamed.get(above)
     return target is not None and new == target + old[len(above) :]
-
-
-def levels_above(name: str) -> Iterator[str]:
-    """The mailboxes that the name lies in."""
-    while DELIMITER in name:
-        name = name.rpartition(DELIMITER)[0]
-        yield name

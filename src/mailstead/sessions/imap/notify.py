@@ -70,6 +70,8 @@ async def tell(session: Session) -> None:
 
 async def _tell_elsewhere(session: Session, found: Notification) -> None:
     ours, listing = session.take_own_names(), None
+    if not found.elsewhere:
+        return
     woken = found.take_woken()
     if found.names_changed or not found.are_own(woken):
         listing = await session.site.mailboxes.list_all(session.owner.account)

@@ -18,6 +18,7 @@ from mailstead.model.numbers import MailboxId, Uid
 from mailstead.model.world import Stream, World
 from mailstead.protocol.imap import responses
 from mailstead.protocol.imap.commands import NewMessage
+from mailstead.protocol.imap.notification import levels
 from mailstead.protocol.imap.numset import NUMBER_MAX
 from mailstead.protocol.imap.server import ImapServer
 from mailstead.services.accounts import Accounts, Login
@@ -26,7 +27,7 @@ from mailstead.services.doorkeeper import Doorkeeper, Guest
 from mailstead.services.mailboxes.annotating import Digests
 from mailstead.services.mailboxes.service import Mailboxes
 from mailstead.services.watch import Watch
-from mailstead.sessions.imap.notification import Notification, levels_above
+from mailstead.sessions.imap.notification import Notification
 from mailstead.sessions.imap.sync import Manner, View, describe, flag_lists
 from mailstead.sessions.pump import Output, Pace, Reader
 from mailstead.storage.blobs import Gathering
@@ -357,7 +358,7 @@ class Session:
         """A command of ours is about these names: it is not told what becomes of them."""
         if self.notification is not None:
             for name in names:
-                self._own_names |= {name, *levels_above(name)}
+                self._own_names.update(levels(name))
 
     def take_own_names(self) -> frozenset[str]:
         """Those of the commands since the last time."""

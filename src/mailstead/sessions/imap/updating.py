@@ -4,6 +4,7 @@ Of a change only the messages that changed are looked at again. Holds: what is t
 results that the client has to those of now.
 """
 
+from array import array
 from bisect import bisect_left, insort
 
 from mailstead.sessions.imap.context import has, told
@@ -11,6 +12,19 @@ from mailstead.sessions.imap.fetch import tell_messages
 from mailstead.sessions.imap.search import find_among
 from mailstead.sessions.imap.state import Session
 from mailstead.sessions.imap.sync import Context, View
+
+FEW = 50  # UIDs that are put in and taken out one by one
+
+
+def _changed(known: "array[int]", added: set[int], removed: set[int]) -> "array[int]":
+    """The UIDs with some more and without others."""
+    if len(added) + len(removed) > FEW:
+        return array("I", sorted((set(known) - removed) | added))
+    for uid in removed:
+        del known[bisect_left(known, uid)]
+    for uid in added:
+        insort(known, uid)
+    return known
 
 
 async def settle(session: Session, view: View, before: int) -> None:
@@ -29,10 +43,7 @@ async def _settle(
     passing = await find_among(session, view, context.tag, context.program, indices)
     now = {uids[index] for index in passing}
     had = {uid for index in indices if has(known, uid := uids[index])}
-    for uid in had - now:
-        del known[bisect_left(known, uid)]
-    for uid in now - had:
-        insort(known, uid)
+    context.uids = _changed(known, now - had, had - now)
     fresh = [index for index in passing if uids[index] > before and uids[index] not in had]
     if fresh and context.items:  # RFC 5465 section 7
         await tell_messages(session, context.items, fresh)
