@@ -182,5 +182,6 @@ def test_not_too_many_files_are_open(files: TextFiles) -> None:
     for number in range(20):
         files.keep(AccountId(number), LETTERS)
     assert len(files._open) == texts.OPEN_FILES
+    assert files.size() > 20 * texts.PAGE_SIZE
     assert scan_all(files, ANYWHERE).hits == [{1, 2, 6}]
     assert set(files.accounts()) == set(range(20))

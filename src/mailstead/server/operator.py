@@ -210,6 +210,7 @@ class Pages:
             ("queue_recipients", "held"): [float(queue.held)],
             ("queue_oldest_seconds",): [max(0.0, oldest)],
             ("store_octets", "packs"): [float(packs)],
+            ("store_octets", "texts"): [float(await self._house.mailboxes.texts.size())],
             **_database_sizes(self._house.config.sqlite_path),
         }
 

@@ -195,6 +195,14 @@ class TextFiles:
                     found[AccountId(int(path.stem))] = path.stat().st_mtime
         return found
 
+    def size(self) -> int:
+        """Octets of all files, their logs among them."""
+        size = 0
+        for path in self._folder.glob("*.db*"):
+            with suppress(OSError):
+                size += path.stat().st_size
+        return size
+
     def touch(self, account: AccountId, at: float) -> None:
         """The file is used now."""
         with suppress(OSError):

@@ -119,6 +119,11 @@ class TextShelf:
         """Have them here next time."""
         if texts:
             await self._world.offload.run(partial(self._files.keep, account, texts))
+            self._files.touch(account, self._world.clock.now().timestamp())
+
+    async def size(self) -> int:
+        """Octets of all files."""
+        return await self._world.offload.run(self._files.size)
 
     def keeper(self, account: AccountId) -> "Keeper":
         """Who gathers what one search reads."""
@@ -140,15 +145,16 @@ class TextShelf:
     async def tidy(self) -> None:
         """One round: what the account no longer has, the file no longer has."""
         oldest = (self._world.clock.now() - UNUSED_KEPT).timestamp()
-        for account, used in self._files.accounts().items():
-            modseq = await self._store.look_up(partial(emails.find_modseq, account=account))
+        run = self._world.offload.run
+        for account, used in (await run(self._files.accounts)).items():
+            modseq = await self._store.read(partial(emails.find_modseq, account=account))
             if modseq is None or used < oldest:
-                self._files.remove(account)
-            elif self._tidied.get(account) != (modseq, used):
-                await self._tidy_one(account)
+                await run(partial(self._files.remove, account))
+            elif self._tidied.get(account) != (modseq, used) and await self._is_tidy(account):
                 self._tidied[account] = modseq, used
 
-    async def _tidy_one(self, account: AccountId) -> None:
+    async def _is_tidy(self, account: AccountId) -> bool:
+        """Whether there was nothing to take out; if there was, the next round looks again."""
         run = self._world.offload.run
         # What is on the shelf first: what comes later than this look has a content by then.
         here = await run(partial(self._files.keys, account))
@@ -156,3 +162,4 @@ class TextShelf:
         dead = {key for key in here if content_of(key) not in living}
         if dead:
             await run(partial(self._files.drop, account, dead))
+        return not dead

@@ -63,23 +63,32 @@ async def soften(session: Session, view: View, tag: Tag, program: Key) -> Soften
     if owner is None:
         return Softened(program)
     keys = (await session.site.mailboxes.columns(contents, [TEXT_KEY]))[TEXT_KEY]
-    progress = Progress(session, tag, len(keys))
-    await _read_all(session, view, owner, keys, progress)
-    there, fits = set(keys), dict[Text, dict[int, float]]()
+    run = session.site.world.offload.run
+    there: set[int] = await run(partial(set, keys))
+    await _read_all(session, view, tag, owner, keys, there)
+    fits: dict[Text, dict[int, float]] = {}
     for wish in wishes:
         found = await texts.rank(owner, there, wish.text, _field(wish))
-        fits[wish] = await session.site.world.offload.run(partial(_by_index, keys, found))
-    softened = _replace(program, False, lambda wish: _or_words(wish, fits, contents.uids))
+        fits[wish] = await run(partial(_by_index, keys, found))
+    by = partial(_or_words, fits, contents.uids)
+    softened = await run(partial(_replace, program, False, by))
     return Softened(softened, [fits[wish] for wish, wanted in wishes.items() if wanted])
 
 
 async def _read_all(
-    session: Session, view: View, owner: AccountId, keys: Sequence[int], progress: Progress
+    session: Session,
+    view: View,
+    tag: Tag,
+    owner: AccountId,
+    keys: Sequence[int],
+    there: set[int],
 ) -> None:
     """Have the texts of all messages kept, if there is room, and their words in the index."""
-    texts = session.site.mailboxes.texts
-    seen = (await texts.find(owner, set(keys), [], progress.tell)).seen
-    unknown = [index for index, key in enumerate(keys) if key not in seen]
+    texts, progress = session.site.mailboxes.texts, Progress(session, tag, len(keys))
+    seen = (await texts.find(owner, there, [], progress.tell)).seen
+    unknown = await session.site.world.offload.run(
+        lambda: [index for index, key in enumerate(keys) if key not in seen]
+    )
     if unknown and texts.has_room(owner):
         keeper = texts.keeper(owner)
         await find_in_store(session, view, And((TextHas(""),)), unknown, progress, keeper.add)
@@ -101,7 +110,7 @@ def _field(wish: Text) -> str:
             return ""
 
 
-def _or_words(wish: Text, fits: Fits, uids: Sequence[int]) -> Key:
+def _or_words(fits: Fits, uids: Sequence[int], wish: Text) -> Key:
     """Who has the words, or the very string."""
     if not fits.get(wish):
         return wish

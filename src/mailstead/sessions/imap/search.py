@@ -200,7 +200,8 @@ async def find_scored(
         return await _find(session, view, tag, folded), []
     softened = await soften(session, view, tag, folded)
     found = await _find(session, view, tag, softened.program)
-    return found, softened.scores(found)
+    scores = await session.site.world.offload.run(lambda: softened.scores(found))
+    return found, scores
 
 
 async def _find(session: Session, view: View, tag: Tag, wanted: Key) -> list[int]:
