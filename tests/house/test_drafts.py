@@ -59,7 +59,7 @@ async def test_what_is_gone_meanwhile(world: SimulatedWorld) -> None:
     assert await client.line() == "+ OK"
     await other.command("c DELETE Folder")
     client.send(b"abc\r\n")
-    assert await client.line() == "r NO [TRYCREATE] There is no such mailbox"
+    assert await client.line() == "r NO [TRYCREATE] The mailbox is gone"
     client.send(b"r REPLACE 1 INBOX {3}\r\n")
     assert await client.line() == "+ OK"
     await other.command("d STORE 1 +FLAGS (\\Deleted)")

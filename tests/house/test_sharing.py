@@ -136,6 +136,21 @@ async def test_what_is_shared_counts_to_its_owner(world: SimulatedWorld) -> None
         await client.__aexit__()
 
 
+async def test_a_right_that_is_taken_away_while_a_message_comes_in(world: SimulatedWorld) -> None:
+    house = await with_tenant(world)
+    alice, bob = await connect(world, house, ALICE), await connect(world, house, BOB)
+    await alice.command(f"SETACL INBOX {BOB} li")
+    bob.stream.send(f"x APPEND {INBOX} {{6}}\r\n".encode())
+    assert (await bob.response()).startswith(b"+ ")
+    bob.stream.send(b"Hi!")
+    await alice.command(f"SETACL INBOX {BOB} l")
+    bob.stream.send(b"Hi!\r\n")
+    assert await bob.response() == b"x NO [NOPERM] You have no right to do that in this mailbox"
+    assert (await find(house, ALICE)).emails == 0
+    for client in (alice, bob):
+        await client.__aexit__()
+
+
 async def test_a_copy_outlives_what_it_was_made_of(world: SimulatedWorld) -> None:
     house = await with_tenant(world)
     await house.receive("x@example.net", to=[ALICE], text="Shared\r\n")

@@ -25,8 +25,8 @@ HEADERS_LIMIT = 1024 * 1024  # octets of all headers of one command: they stay i
 async def append(session: Session, command: commands.Append) -> None:
     """The command, before its first message: may it come?"""
     try:
-        await find_target(session, command.mailbox)
-        _take_up(session, Incoming(command.mailbox, []), command.message)
+        target = await find_target(session, command.mailbox)
+        _take_up(session, Incoming(target, []), command.message)
     except (Refusal, TemporaryFailure):
         session.engine.refuse_append()
         raise
@@ -36,8 +36,8 @@ async def replace(session: Session, command: commands.Replace) -> None:
     """RFC 8508 section 3.4, before the message: is there what it is to replace, may it come?"""
     try:
         replaced = _find_replaced(session, command)
-        await find_target(session, command.mailbox)
-        _take_up(session, Incoming(command.mailbox, [], replaced), command.message)
+        target = await find_target(session, command.mailbox)
+        _take_up(session, Incoming(target, [], replaced), command.message)
     except (Refusal, TemporaryFailure, Senseless):
         session.engine.refuse_append()
         raise
@@ -138,8 +138,10 @@ async def end(session: Session, event: AppendEnd) -> None:
 
 
 async def _file(session: Session, incoming: Incoming) -> Sequence[Appended]:
-    """Rights are looked at again: a message may have taken long to come in."""
-    target = await find_target(session, incoming.name)
+    """Rights given by others are looked at again: a message may have taken long to come in."""
+    target = incoming.target
+    if target.mailbox.account != session.owner.account:
+        target = await find_target(session, target.mailbox.name)
     among, to = flags_of(target.rights), target.mailbox
     mailboxes = session.site.mailboxes
     new = [_new_message(arrival, among) for arrival in incoming.arrivals]

@@ -31,6 +31,7 @@ from mailstead.sessions.imap.notification import Notification
 from mailstead.sessions.imap.sync import Manner, View, describe, flag_lists
 from mailstead.sessions.pump import Output, Pace, Reader
 from mailstead.storage.blobs import Gathering
+from mailstead.storage.rights import Reached
 
 SEND_TIMEOUT = timedelta(minutes=5)  # a peer that takes nothing
 READ_ONLY = "The mailbox is read-only"
@@ -77,12 +78,9 @@ class Arrival(msgspec.Struct):
 
 
 class Incoming(msgspec.Struct):
-    """The messages of an APPEND, of which the last is coming in; why they cannot be kept.
+    """The messages of an APPEND, of which the last is coming in; why they cannot be kept."""
 
-    `name` is what the account calls the mailbox.
-    """
-
-    name: str
+    target: Reached
     arrivals: list[Arrival]
     replaced: Uid | None = None  # of the selected mailbox: what goes when the message comes
     failure: str = ""
