@@ -43,6 +43,13 @@ WORDS = [
     *(b"a SEARCH ", b"a UID FETCH 1:* ", b"a STORE 2 +FLAGS (\\Seen)", b"a APPEND x {3}\r\n"),
     *(b"{2+}\r\n", b"~{2}\r\n", b'"x\\"y"', b"(", b")", b"NOT ", b"OR ", b"BODY.PEEK[1.HEADER]"),
     *(b"CHARSET UTF-8 ", b"RETURN (ALL) ", b"SUBJECT ", b"SINCE 1-Feb-1994", b"a IDLE\r\nDONE\r\n"),
+    *(b"a NOTIFY SET STATUS (selected (MessageNew (UID) ", b"MessageExpunge", b"(subtree x NONE)"),
+    *(
+        b"a ESEARCH IN (mailboxes (x y) selected) ",
+        b"RETURN (UPDATE (UID)) ",
+        b'a CANCELUPDATE "b"',
+    ),
+    *(b"a UID REPLACE 1 x ", b"UTF8 (~{2+}\r\n", b"PARTIAL 1:-1"),
     *(b"a SETACL x bob +lrc", b"a LISTRIGHTS x ", b"a GETMETADATA (DEPTH 1) x (/private/y)"),
     *(b'a SETMETADATA "" (/private/filters/values/x "', b"FILTER x ", b"/shared/y NIL"),
     *(b"auth=Bearer abc\x01\x01", b"\xff\x00", b"\0", "ü".encode()),
@@ -86,7 +93,11 @@ def imap(data: bytes) -> None:
     for event in found:
         repr(event)
         match event:
-            case imap_commands.Search(program=program) | imap_commands.Sort(program=program):
+            case (
+                imap_commands.Search(program=program)
+                | imap_commands.Sort(program=program)
+                | imap_commands.MultiSearch(program=program)
+            ):
                 _search(_expanded(program))
             case metadata.SetMetadata(values=values):
                 _keep(values)
@@ -212,8 +223,12 @@ def pop3_content(data: bytes) -> None:
     if (b"\r\n" + sent).find(b"\r\n.\r\n") != len(sent) - 3:
         raise AssertionError("it ends twice")
     lines = Lines(2)
-    if lines.take(data).count(b"\n") > 2 or not surrogate(data).isascii():
-        raise AssertionError("TOP or UTF8 went wrong")
+    if lines.take(data).count(b"\n") > 2:
+        raise AssertionError("TOP went wrong")
+    text = data.decode("utf-8", "ignore").encode()  # what is no UTF-8 stays as it is
+    if not surrogate(text).isascii():
+        raise AssertionError("UTF8 went wrong")
+    surrogate(data)
 
 
 def sasl_exchange(data: bytes) -> None:

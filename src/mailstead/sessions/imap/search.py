@@ -40,7 +40,7 @@ from mailstead.sessions.imap.fuzzy import soften
 from mailstead.sessions.imap.progress import Progress
 from mailstead.sessions.imap.scan import NEVER, find_in_memory, find_in_store, keep_nothing
 from mailstead.sessions.imap.state import Session
-from mailstead.sessions.imap.sync import View
+from mailstead.sessions.imap.sync import Senseless, View
 from mailstead.sessions.imap.texts import find_by_texts
 from mailstead.storage.store import to_micros
 
@@ -64,11 +64,14 @@ async def expanded(session: Session, program: Key, wanted: Wanted | None = None)
     if not says(program, lambda key: isinstance(key, Named)):
         return program
     try:
-        return await _expanded(session, program)
+        found = await _expanded(session, program)
     except Refusal:
         if wanted is not None and Result.SAVE in wanted.results:  # RFC 5182 section 2.1
             session.selected.saved = ()
         raise
+    if session.uidonly and says(found, _is_seqnums):  # RFC 9586 section 3.5
+        raise Senseless("the filter has message numbers")
+    return found
 
 
 async def _expanded(session: Session, program: Key) -> Key:
