@@ -211,8 +211,11 @@ async def _note(
         _mark_retrieved(session, found)
     if not session.selected.may("s") or all(section.peek for section in sections):
         return
-    flags = session.selected.contents.flags
-    unseen = [i for start, stop in found for i in range(start, stop) if not flags[i] & SEEN]
+    view = session.selected
+    flags, stale = view.contents.flags, view.dirty  # another may have taken \\Seen away just now
+    unseen = [
+        i for start, stop in found for i in range(start, stop) if stale or not flags[i] & SEEN
+    ]
     if unseen:
         await _mark_seen(session, unseen, command.uid or Attribute.UID in command.items)
 
