@@ -1,4 +1,4 @@
-"""Thunderbird with an account here: it lists, reads, sends, moves, searches, and is told of new mail,
+"""Thunderbird with an account here lists, reads, sends, moves, searches, and is told of new mail,
 all by its own code and inside TLS; a screenshot of each step.
 
     script/thunderbird FOLDER      the screenshots go there
