@@ -280,6 +280,7 @@ def go(thunderbird: Marionette, ca: Path, pictures: Path) -> None:
     sent = thunderbird.run(SEND, ALICE, "From Thunderbird", "Sent by itself")
     check("send", sent == "Sent", sent)
     thunderbird.run(ARRIVES, "From Thunderbird")
+    time.sleep(4)  # it overlooks what it is told while it fetches a message; then it idles
     deliver("Just now", "Nobody asked for it")
     unread = thunderbird.run(ARRIVES, "Just now")
     check("new mail", unread >= 1, f"{unread} unread")

@@ -84,7 +84,8 @@ def test_no_octet_can_be_changed(at: int, character: str) -> None:
     local_part = rewritten().local_part
     at %= len(local_part)
     changed = local_part[:at] + character + local_part[at + 1 :]
-    assert restore(changed, [KEY], NOW) in (None, BOB)
+    restored = restore(changed, [KEY], NOW)  # letters may change their case on the way
+    assert restored is None or str(restored).lower() == str(BOB).lower()
     if changed.lower() != local_part.lower():
         assert restore(changed, [KEY], NOW) is None
 
