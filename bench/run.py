@@ -50,9 +50,7 @@ def main() -> None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-key-")))
             key = folder / "bench.pem"
             stack.enter_context(filters.zone_server(harness, key, DNS_PORT))
-        ours = stack.enter_context(
-            our_server(options.data, options.store, options.filters, options.unsigned)
-        )
+        ours = stack.enter_context(our_server(options))
         peer = stack.enter_context(peer_server(harness, options.peer))
         common = ["--runs", str(options.runs), "--only", options.only]
         common += ["--out", options.out] if options.out else []
@@ -82,19 +80,21 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--store", default="sqlite", choices=["sqlite", "postgres"])
     parser.add_argument("--unsigned", action="store_true", help="our mail leaves without DKIM")
     parser.add_argument("--filters", action="store_true", help="what they cost (bench/filters.py)")
+    parser.add_argument("--workers", type=int, default=0, help="of ours; 0: as it comes")
     parser.add_argument("--out", help="JSON lines are appended here")
     parser.add_argument("--data", type=Path, help="where our data lies while measuring")
     return parser.parse_args()
 
 
 @contextmanager
-def our_server(
-    data: Path | None, store: str, strangers: bool, unsigned: bool
-) -> Iterator[list[int]]:
+def our_server(options: argparse.Namespace) -> Iterator[list[int]]:
     """Mailstead with the accounts of the harness; its process id, and its database server's."""
     with ExitStack() as stack:
-        url, pids = stack.enter_context(database_server(data)) if store == "postgres" else ("", [])
-        yield [stack.enter_context(our_process(data, url, strangers, unsigned)), *pids]
+        data, url, pids = options.data, "", []
+        if options.store == "postgres":
+            url, pids = stack.enter_context(database_server(data))
+        process = our_process(data, url, options.filters, options.unsigned, options.workers)
+        yield [stack.enter_context(process), *pids]
 
 
 @contextmanager
@@ -121,12 +121,13 @@ def database_server(data: Path | None) -> Iterator[tuple[str, list[int]]]:
 
 @contextmanager
 def our_process(
-    data: Path | None, database: str, strangers: bool, unsigned: bool = False
+    data: Path | None, database: str, strangers: bool, unsigned: bool = False, workers: int = 0
 ) -> Iterator[int]:
     """Mailstead, on a database of its own unless one is given; its process id."""
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=data or ROOT.parent))
     try:
         config = our_config(folder, database, strangers)
+        config = msgspec.structs.replace(config, workers=workers)
         (folder / "mailstead.toml").write_text(format_toml(config))
         asyncio.run(populate(config, not unsigned))
         program = [sys.executable, "-m", "mailstead", "--config", str(folder / "mailstead.toml")]

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from mailstead.server.config import Config
+from mailstead.server.supervisor import worker_count
+
 pytestmark = pytest.mark.loopback
 
 LIMIT = 20.0  # seconds until something has to have happened
@@ -232,6 +235,15 @@ def test_mail_to_one_worker_wakes_a_client_of_the_other(server: Server) -> None:
         client.sock.settimeout(5)
         assert client.readline() == b"* 1 EXISTS\r\n"
         client.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("workers", "cores", "expected"),
+    [(0, 1, 1), (0, 2, 2), (0, 3, 2), (0, 8, 7), (1, 8, 1), (5, 2, 5)],
+)
+def test_so_many_workers(workers: int, cores: int, expected: int) -> None:
+    config = Config(hostname="mx.example.org", database="sqlite:////x.db", workers=workers)
+    assert worker_count(config, cores) == expected
 
 
 def test_a_port_that_is_taken_is_said_at_once(server: Server) -> None:

@@ -60,8 +60,8 @@ database = {database}
 # become this user too. Default: mailstead. Packages and containers name it differently.
 user = {user}
 
-# How many processes serve; each is a whole server. 0: one less than this machine has cores, for the
-# rest of the machine needs one too. Raise it where nothing else runs here.
+# How many processes serve; each is a whole server, of some 50 MB. 0: one less than this machine has
+# cores, for the rest of the machine needs one too; but two where there are two.
 #workers = 0
 
 # Where our own mail may go besides the public internet: networks, as "10.0.0.0/8". Empty by

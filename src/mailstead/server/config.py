@@ -276,7 +276,7 @@ def _check_values(path: Path, config: Config) -> None:
         except ValueError as error:
             raise ConfigError(f"{path}: {setting}: {error}") from error
     if not 0 <= config.workers <= 256:
-        raise ConfigError(f"{path}: workers: it is a number from 0 (one less than cores) to 256")
+        raise ConfigError(f"{path}: workers: it is a number from 0 (as many as are good) to 256")
     limits = config.limits
     connections = (limits.connections_per_address, limits.connections_per_minute)
     if min(*connections, limits.connections_per_account) < 1:

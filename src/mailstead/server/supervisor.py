@@ -263,9 +263,13 @@ class Supervisor:
                 os.kill(worker.pid, signal.SIGTERM)
 
 
-def worker_count(config: Config) -> int:
-    """How many workers the configuration means; 0 in it leaves a core for everything else."""
-    return config.workers or max(1, (os.cpu_count() or 1) - 1)
+def worker_count(config: Config, cores: int | None = None) -> int:
+    """How many workers the configuration means, on as many cores as this process may use.
+
+    0 leaves a core for everything else, but where there are only two.
+    """
+    cores = cores or len(os.sched_getaffinity(0))
+    return config.workers or min(cores, max(2, cores - 1))
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
