@@ -90,7 +90,8 @@ def parse_arguments() -> argparse.Namespace:
 def our_server(options: argparse.Namespace) -> Iterator[list[int]]:
     """Mailstead with the accounts of the harness; its process id, and its database server's."""
     with ExitStack() as stack:
-        data, url, pids = options.data, "", []
+        data, url = options.data, ""
+        pids: list[int] = []
         if options.store == "postgres":
             url, pids = stack.enter_context(database_server(data))
         process = our_process(data, url, options.filters, options.unsigned, options.workers)
