@@ -52,7 +52,7 @@ def main() -> None:
             stack.enter_context(filters.zone_server(harness, key, DNS_PORT))
         ours = stack.enter_context(our_server(options))
         peer = stack.enter_context(peer_server(harness, options.peer))
-        common = ["--runs", str(options.runs), "--only", options.only]
+        common = ["--runs", str(options.runs), "--only", options.only, "--big", str(options.big)]
         common += ["--out", options.out] if options.out else []
         pids = " ".join(f"--server-pid {pid}" for pid in ours)
         b = f"--port-offset {OFFSET} {pids}"
@@ -66,7 +66,7 @@ def main() -> None:
             print("Postfix and Dovecot are not here (or this is not root): our figures alone.")
             out = options.out or tempfile.mkstemp(".jsonl")[1]
             command = ["suite.py", "--name", "mailstead", "--out", out, *b.split()]
-            common = common[:4]
+            common = common[:6]
         run = subprocess.run([sys.executable, *command, *common], cwd=harness, check=False)
     sys.exit(run.returncode)
 
@@ -81,6 +81,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--unsigned", action="store_true", help="our mail leaves without DKIM")
     parser.add_argument("--filters", action="store_true", help="what they cost (bench/filters.py)")
     parser.add_argument("--workers", type=int, default=0, help="of ours; 0: as it comes")
+    parser.add_argument("--big", type=int, default=10_000, help="messages of the big mailbox")
     parser.add_argument("--out", help="JSON lines are appended here")
     parser.add_argument("--data", type=Path, help="where our data lies while measuring")
     return parser.parse_args()
