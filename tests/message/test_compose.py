@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailstead.message.compose import compose, format_field, format_mailbox, multipart, part
+from mailstead.message.compose import compose, format_field, multipart, part
 from mailstead.message.header import fields
 
 
@@ -67,19 +67,6 @@ def test_odd_text(text):
 def test_format_field(name, value, expected):
     assert format_field(name, value) == expected
     assert len(fields(expected)) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("", "a@b"),
-        ("Ann Lee", "Ann Lee <a@b>"),
-        ('Lee, "A"', '"Lee, \\"A\\"" <a@b>'),
-        ("Ü", "Ü <a@b>"),
-    ],
-)
-def test_format_mailbox(name, expected):
-    assert format_mailbox(name, "a@b") == expected
 
 
 @pytest.mark.rfc("2046 section 5.1.1")

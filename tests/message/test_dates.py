@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 
 from mailstead.message.dates import (
     format_date,
-    format_internal_date,
     parse_date,
-    parse_internal_date,
 )
 
 
@@ -75,25 +73,6 @@ def test_format_date():
     assert format_date(datetime(2026, 3, 8, tzinfo=UTC)) == "Sun, 8 Mar 2026 00:00:00 +0000"
 
 
-@pytest.mark.rfc("9051 section 9")
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (b'"17-Jul-1996 02:44:25 -0700"', at(1996, 7, 17, 2, 44, 25, zone=-7)),
-        (b'" 7-Jul-1996 02:44:25 +0000"', at(1996, 7, 7, 2, 44, 25)),
-        (b"07-jul-1996 02:44:25 +0000", at(1996, 7, 7, 2, 44, 25)),
-        (b'"7-Jul-1996 02:44:25 +0000"', None),
-        (b'"17-Jul-1996 02:44:25"', None),
-        (b'"17-Jul-1996 25:44:25 +0000"', None),
-        (b'"17-Jul-1996 02:44:25 +0000" ', None),
-        (b"", None),
-        (b"\xff\0", None),
-    ],
-)
-def test_parse_internal_date(value, expected):
-    assert parse_internal_date(value) == expected
-
-
 MOMENTS = st.datetimes(
     min_value=datetime(1900, 1, 2),
     max_value=datetime(9998, 12, 30),
@@ -105,12 +84,11 @@ MOMENTS = st.datetimes(
 @settings(deadline=None)
 def test_what_is_formatted_is_parsed(moment):
     assert parse_date(format_date(moment).encode()) == moment
-    assert parse_internal_date(format_internal_date(moment)) == moment
     assert moment.astimezone(UTC) == moment
 
 
 @given(st.binary(max_size=80))
 @settings(deadline=None)
 def test_any_octets_are_a_date_or_none(value):
-    for moment in (parse_date(value), parse_internal_date(value)):
-        assert moment is None or moment.astimezone(UTC) == moment
+    moment = parse_date(value)
+    assert moment is None or moment.astimezone(UTC) == moment

@@ -101,10 +101,6 @@ def test_remove():
     assert h.remove(b"Bcc: x", ["bcc"]) == b""
 
 
-def test_prepend():
-    assert h.prepend(b"A: b\r\n\r\n", b"X: y\r\n") == b"X: y\r\nA: b\r\n\r\n"
-
-
 @pytest.mark.parametrize(
     ("header", "expected"),
     [

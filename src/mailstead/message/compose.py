@@ -40,15 +40,6 @@ def format_field(name: str, value: str) -> bytes:
     return fold(name, encode_text(value))
 
 
-def format_mailbox(name: str, address: str) -> str:
-    """`name <address>` for a field, with quotes where the name needs them."""
-    if not name:
-        return address
-    if name.isascii() and not _ATOMS.match(name.encode("ascii")):
-        name = '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
-    return f"{name} <{address}>"
-
-
 def _format_item(item: HeaderAddress | Group) -> bytes:
     if isinstance(item, Group):
         return b"%b: %b;" % (_phrase(item.name), b", ".join(map(_format_item, item.members)))

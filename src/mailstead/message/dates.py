@@ -1,4 +1,4 @@
-"""Dates: of header fields (RFC 5322 section 3.3) and of IMAP (RFC 9051 section 9, date-time).
+"""Dates of header fields (RFC 5322 section 3.3).
 
 Holds: every datetime here is aware, and can be turned into UTC.
 """
@@ -38,9 +38,6 @@ _CTIME = re.compile(
     rb"[ \t]*[A-Za-z]{3},?[ \t]+([A-Za-z]{3})[ \t]+(\d{1,2})[ \t]+(\d{1,2}):(\d{2}):(\d{2})"
     rb"(?:[ \t]+([A-Za-z]{1,5}))?[ \t]+(\d{4})"
 )
-_INTERNAL = re.compile(
-    rb'"?([ \d]\d)-([A-Za-z]{3})-(\d{4}) (\d{2}):(\d{2}):(\d{2}) ([+-]\d{4})"?\Z'
-)
 
 
 def parse_date(value: bytes) -> datetime | None:
@@ -68,24 +65,6 @@ def format_date(moment: datetime) -> str:
         f"{day}, {moment.day} {month} {moment.year:04} "
         f"{moment.hour:02}:{moment.minute:02}:{moment.second:02} {_format_offset(moment)}"
     )
-
-
-def format_internal_date(moment: datetime) -> bytes:
-    """The quoted date-time of IMAP, as `"17-Jul-1996 02:44:25 -0700"`."""
-    text = (
-        f'"{moment.day:2}-{_MONTHS[moment.month - 1]}-{moment.year:04} '
-        f'{moment.hour:02}:{moment.minute:02}:{moment.second:02} {_format_offset(moment)}"'
-    )
-    return text.encode("ascii")
-
-
-def parse_internal_date(value: bytes) -> datetime | None:
-    """The time of an IMAP date-time, with or without its quotes; None if it is none."""
-    match = _INTERNAL.match(value)
-    if match is None:
-        return None
-    day, month, year, hour, minute, second, offset = match.groups()
-    return _datetime(int(year), month, day, (hour, minute, second), _offset(offset))
 
 
 def _datetime(

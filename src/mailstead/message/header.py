@@ -109,11 +109,6 @@ def remove_where(header: bytes, is_unwanted: Callable[[Field], bool]) -> bytes:
     return _FIELD.sub(keep, header)
 
 
-def prepend(header: bytes, lines: bytes) -> bytes:
-    """The header with whole fields put on top, as trace fields are (RFC 5321 section 4.4)."""
-    return lines + header
-
-
 def append_field(header: bytes, name: str, value: str | bytes) -> bytes:
     """The header with one more field, as its last."""
     field = fold(name, value)

@@ -10,7 +10,6 @@ from datetime import datetime
 
 from mailstead.message.surrogate import surrogate
 from mailstead.message.thread import Node
-from mailstead.model.flags import format_flags
 from mailstead.protocol.imap import utf7
 from mailstead.protocol.imap.numset import format_ranges
 
@@ -237,11 +236,6 @@ def modified(numbers: Iterable[int]) -> str:
 def fetch(seqnum: int, items: Sequence[bytes]) -> bytes:
     """`* 12 FETCH (...)` of items that are rendered already."""
     return b"* %d FETCH (%b)\r\n" % (seqnum, b" ".join(items))
-
-
-def flags_item(system: int, keywords: str = "", recent: bool = False) -> bytes:
-    """`FLAGS (\\Seen)` of a FETCH response."""
-    return b"FLAGS (" + format_flags(system, keywords, recent).encode("ascii") + b")"
 
 
 def internal_date(moment: datetime) -> bytes:
