@@ -32,14 +32,14 @@ class KnownWishes:
     async def find(self, found: Sequence[Found]) -> list[Wishes]:
         """How each of the recipients wants it."""
         keys = [(one.organisation, one.address.domain) for one in found]
-        known = {key: self._wishes.find(key) for key in keys}
-        missing = [key for key, wishes in known.items() if wishes is None]
+        known = {key: wishes for key in keys if (wishes := self._wishes.find(key))}
+        missing = [key for key in dict.fromkeys(keys) if key not in known]
         if missing:
             asked = await self._store.look_up(lambda tx: [_look_up(tx, key) for key in missing])
-            for key, wishes in zip(missing, asked, strict=True):
-                self._wishes.keep(key, wishes)
-                known[key] = wishes
-        return [_for_one(known[key] or Wishes(), one) for key, one in zip(keys, found, strict=True)]
+            known.update(zip(missing, asked, strict=True))
+            for key in missing:
+                self._wishes.keep(key, known[key])
+        return [_for_one(known[key], one) for key, one in zip(keys, found, strict=True)]
 
     async def host_any(self, authors: Sequence[Address]) -> bool:
         """Whether one of the authors has an address in a domain that is hosted here."""
