@@ -4,12 +4,9 @@ Equal, but for what is said here: `normal` makes alike what differs in form only
 messages so broken that each server makes something of its own of them.
 """
 
-import os
 import random
 import re
-import shutil
 import socket
-import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
@@ -20,8 +17,8 @@ import pytest
 
 from mailstead.message.header import decode
 
+from .dovecot import Dovecot, need_dovecot
 from .test_mbsync import message as varied
-from .waiting import answers, wait_for
 
 FOLDER = Path("/tmp/mailstead-dovecot-imap")  # others than root have to get there
 GENERATED = 150
@@ -111,57 +108,12 @@ def _value(quoted: bytes | None, atom: bytes | None) -> bytes | None:
 
 @pytest.fixture
 def dovecot(need: Callable[..., None], missing: Callable[[str], None]) -> Iterator[int]:
-    """The port of Dovecot's IMAP server, which has to be root."""
-    need("dovecot")
-    if not Path("/usr/lib/dovecot/imap").exists():
-        missing("dovecot-imapd")
-    if os.geteuid() != 0:
-        pytest.skip("Dovecot needs root")
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    for name in ("run", "state", "mail"):
-        (FOLDER / name).mkdir(parents=True)
-    shutil.chown(FOLDER / "mail", "nobody")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    (FOLDER / "users").write_text("alice:{PLAIN}secret::::::\n")
-    (FOLDER / "dovecot.conf").write_text(
-        f"""base_dir = {FOLDER}/run
-state_dir = {FOLDER}/state
-log_path = {FOLDER}/log
-protocols = imap
-listen = 127.0.0.1
-ssl = no
-disable_plaintext_auth = no
-first_valid_uid = 1
-mail_location = maildir:{FOLDER}/mail/%n
-auth_username_format = %Ln
-passdb {{
-  driver = passwd-file
-  args = username_format=%n {FOLDER}/users
-}}
-userdb {{
-  driver = passwd-file
-  args = username_format=%n {FOLDER}/users
-  default_fields = uid=65534 gid=65534 home={FOLDER}/mail/%n
-}}
-service imap-login {{
-  inet_listener imap {{
-    address = 127.0.0.1
-    port = {port}
-  }}
-  inet_listener imaps {{
-    port = 0
-  }}
-}}
-"""
-    )
-    process = subprocess.Popen(["/usr/sbin/dovecot", "-F", "-c", FOLDER / "dovecot.conf"])
-    wait_for(lambda: answers("127.0.0.1", port), "Dovecot's start")
-    yield port
-    process.terminate()
-    process.wait(10)
-    shutil.rmtree(FOLDER, ignore_errors=True)
+    """The port of Dovecot's IMAP server."""
+    need_dovecot("imap", need, missing)
+    more = "service imap-login {\n  inet_listener imaps {\n    port = 0\n  }\n}\n"
+    one = Dovecot(FOLDER, "imap", "alice:{PLAIN}secret::::::\n", more)
+    yield one.port
+    one.stop()
 
 
 @pytest.fixture

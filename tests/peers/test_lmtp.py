@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from .dovecot import Dovecot, need_dovecot
 from .waiting import answers, free_port, wait_for
 
 MESSAGE = (
@@ -72,86 +73,28 @@ def server(run: Run, tmp_path: Path) -> Iterator[Server]:
     one.stop()
 
 
-class Dovecot:
-    """Its LMTP server, with the users bob and dave, and full, who has no room left."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        for name in ("run", "state", "mail"):
-            (folder / name).mkdir(parents=True)
-        shutil.chown(folder / "mail", "nobody")
-        quota = "userdb_quota_rule=*:bytes=1"
-        (folder / "users").write_text(f"bob:::::::\ndave:::::::\nfull:::::::{quota}\n")
-        (folder / "dovecot.conf").write_text(
-            f"""base_dir = {folder}/run
-state_dir = {folder}/state
-log_path = {folder}/log
-protocols = lmtp
-listen = 127.0.0.1
-ssl = no
-first_valid_uid = 1
-mail_uid = nobody
-mail_gid = nogroup
-mail_location = maildir:{folder}/mail/%n
-auth_username_format = %Ln
-lmtp_save_to_detail_mailbox = no
+QUOTA = """lmtp_save_to_detail_mailbox = no
 recipient_delimiter = +
-passdb {{
-  driver = passwd-file
-  args = username_format=%n {folder}/users
-}}
-userdb {{
-  driver = passwd-file
-  args = username_format=%n {folder}/users
-  default_fields = uid=65534 gid=65534 home={folder}/mail/%n
-}}
 mail_plugins = quota
-protocol lmtp {{
+protocol lmtp {
   mail_plugins = quota
-}}
-plugin {{
+}
+plugin {
   quota = maildir:User
-}}
+}
 quota_full_tempfail = yes
-service lmtp {{
-  inet_listener lmtp {{
-    address = 127.0.0.1
-    port = {self.port}
-  }}
-}}
 """
-        )
-        self.process = subprocess.Popen(
-            ["/usr/sbin/dovecot", "-F", "-c", str(folder / "dovecot.conf")],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        wait_for(lambda: answers("127.0.0.1", self.port), "Dovecot's start")
-
-    def mail_of(self, name: str) -> list[bytes]:
-        """What lies in an inbox."""
-        new = self.folder / "mail" / name / "new"
-        return [path.read_bytes() for path in new.iterdir()] if new.is_dir() else []
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
+USERS = "bob:::::::\ndave:::::::\nfull:::::::userdb_quota_rule=*:bytes=1\n"
 
 
 @pytest.fixture
 def dovecot(need: Callable[..., None], missing: Callable[[str], None]) -> Iterator[Dovecot]:
-    """Dovecot, which has to be root."""
-    need("dovecot")
-    if not Path("/usr/lib/dovecot/lmtp").exists():
-        missing("dovecot-lmtpd")
-    if os.geteuid() != 0:
-        pytest.skip("Dovecot needs root")
-    folder = Path("/tmp/mailstead-dovecot-test")  # others than root have to get there
-    shutil.rmtree(folder, ignore_errors=True)
-    one = Dovecot(folder)
+    """Its LMTP server, with the users bob and dave, and full, who has no room left."""
+    need_dovecot("lmtp", need, missing)
+    # Others than root have to get to the folder.
+    one = Dovecot(Path("/tmp/mailstead-dovecot-test"), "lmtp", USERS, QUOTA)
     yield one
     one.stop()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def send(port: int, *recipients: str) -> dict[str, tuple[int, bytes]]:
