@@ -1,16 +1,19 @@
 """What dialogues cannot show: big messages, limits, TLS, the journal, what is shared."""
 
+import asyncio
 import base64
 import quopri
 import re
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from mailstead.model.entries import Retrieved
 from mailstead.net.tls import TlsStream, opportunistic_context
 from mailstead.server.certificates import own_context
+from mailstead.sessions.imap import fetch
 from mailstead.sessions.imap.append import HEADER_LIMIT, HEADERS_LIMIT, SPOOLED_LIMIT
 from mailstead.sessions.imap.state import Door
 from mailstead.storage import accounts, journal, mailboxes, messages
@@ -18,7 +21,8 @@ from mailstead.storage.blobs import PART_SIZE
 from mailstead.storage.store import Tx
 from mailstead.testing.clock import START
 from mailstead.testing.house import SimulatedWorld
-from mailstead.testing.transcript import Client, ImapHouse, compose, open_house
+from mailstead.testing.network import MemoryStream
+from mailstead.testing.transcript import PORT, Client, ImapHouse, compose, open_house
 
 HEADER = b"Subject: big\r\n\r\n"
 
@@ -313,6 +317,39 @@ async def test_a_body_that_goes_away_ends_the_connection(world: SimulatedWorld) 
     assert not (await client.leftover()).endswith(b"completed\r\n")
     with pytest.raises(ConnectionResetError):
         await client.line()
+
+
+async def test_one_page_is_read_ahead_and_no_more(
+    world: SimulatedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody who asks for much and takes nothing has more than two pages in memory."""
+    monkeypatch.setattr(fetch, "ROWS_LIMIT", 2)
+    house = await open_house(world)
+    await fill(house, 9)
+    client = await house.log_in("alice")
+    await client.command("a SELECT INBOX")
+    original, pages, stuck = house.mailboxes.page, [], asyncio.Event()
+
+    async def page(*wanted: Any) -> Any:
+        pages.append(wanted)
+        return await original(*wanted)
+
+    async def wait(stream: MemoryStream) -> None:
+        if stream.local.port == PORT:
+            await stuck.wait()
+            raise ConnectionResetError
+
+    monkeypatch.setattr(house.mailboxes, "page", page)
+    monkeypatch.setattr(MemoryStream, "congested", property(lambda stream: len(pages) > 1))
+    monkeypatch.setattr(MemoryStream, "flush", wait)
+    before = asyncio.all_tasks()
+    client.send(b"b FETCH 1:* (ENVELOPE)\r\n")
+    await world.sleep(seconds=10)
+    assert len(pages) == 3
+    stuck.set()
+    await world.sleep(seconds=10)
+    assert len(pages) == 3
+    assert asyncio.all_tasks() < before
 
 
 async def test_sessions_share_one_array_of_uids(world: SimulatedWorld) -> None:

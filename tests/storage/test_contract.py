@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import msgspec
 import pytest
@@ -365,3 +366,22 @@ async def test_an_older_program_refuses_a_newer_database(open_store: Open) -> No
     await store.close()
     with pytest.raises(Exception, match="schema 9999"):
         open_store()
+
+
+async def test_rows_that_are_not_taken_are_left(open_store: Open) -> None:
+    """A stream that is left in the midst is in nobody's way."""
+    store = await prepared(open_store)
+    place = await store.read(inbox)
+    for _ in range(3):
+        await store.apply(plan(*(append(place, b"Hi\r\n") for _ in range(100))))
+
+    def look(tx: Tx) -> tuple[list[int], list[int], int]:
+        with messages.stream(tx, place[1], 2, 299, 290, ("uid", "header")) as some:
+            first = [uid for uid, _ in islice(some, 70)]
+        with messages.stream(tx, place[1], 2, 299, 290, ("uid", "header")) as rows:
+            every = [uid for uid, header in rows if header == HEADER]
+        return first, every, tx.value("SELECT count(*) FROM placement")
+
+    for ask in (store.read, store.look_up, store.write):
+        assert await ask(look) == (list(range(2, 72)), list(range(2, 292)), 300)
+    await store.close()

@@ -7,6 +7,7 @@ mailbox and account equal the rows; an email without a placement is gone, with a
 
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import msgspec
@@ -122,20 +123,7 @@ def page(
 
     With `part`, `uid` has to be among them; DamagedBody if a part cannot be read.
     """
-    joins = ""
-    if not _OF_PLACEMENT.issuperset(columns):
-        joins = " JOIN content ON content.id = placement.content"
-    if "part" in columns:
-        joins += " LEFT JOIN blob ON blob.id = content.blob"
-    names = ", ".join(COLUMNS[column] for column in columns)
-    rows = tx.rows(
-        f"SELECT {names} FROM placement{joins} WHERE mailbox = :mailbox"
-        " AND uid BETWEEN :first AND :last ORDER BY uid LIMIT :limit",
-        mailbox=mailbox,
-        first=first,
-        last=last,
-        limit=limit,
-    )
+    rows = tx.rows(_of_page(columns), mailbox=mailbox, first=first, last=last, limit=limit)
     if "part" not in columns:
         return rows
     uid, part = columns.index("uid"), columns.index("part")
@@ -147,6 +135,26 @@ def page(
         row if row[part] is not None else (*row[:part], packed.get(row[uid]), *row[part + 1 :])
         for row in rows
     ]
+
+
+def stream(
+    tx: Tx, mailbox: MailboxId, first: int, last: int, limit: int, columns: Sequence[str]
+) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
+    """The same one after the other, without parts; what is not taken is not read."""
+    return tx.stream(_of_page(columns), mailbox=mailbox, first=first, last=last, limit=limit)
+
+
+def _of_page(columns: Sequence[str]) -> str:
+    joins = ""
+    if not _OF_PLACEMENT.issuperset(columns):
+        joins = " JOIN content ON content.id = placement.content"
+    if "part" in columns:
+        joins += " LEFT JOIN blob ON blob.id = content.blob"
+    names = ", ".join(COLUMNS[column] for column in columns)
+    return (
+        f"SELECT {names} FROM placement{joins} WHERE mailbox = :mailbox"
+        " AND uid BETWEEN :first AND :last ORDER BY uid LIMIT :limit"
+    )
 
 
 def _packed_parts(tx: Tx, mailbox: MailboxId, uids: Sequence[int]) -> dict[int, bytes]:

@@ -6,7 +6,7 @@ by this line). No mmap: a truncated file must be an error, not a signal.
 
 import fcntl
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
@@ -70,6 +70,10 @@ class SqliteTx:
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """All rows of the answer."""
         return self.connection.execute(sql, values).fetchall()
+
+    def stream(self, sql: str, **values: Any) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
+        """The rows of the answer one after the other; those that are not taken are not read."""
+        return closing(self.connection.execute(sql, values))
 
     def row(self, sql: str, **values: Any) -> tuple[Any, ...] | None:
         """The first row of the answer, or None."""

@@ -6,7 +6,7 @@ Holds: what `write` and `apply` gave back is on disk; the commit is the only dur
 Whatever the database cannot do for now (full disk, busy) is a TemporaryFailure.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -40,6 +40,10 @@ class Tx(Protocol):
 
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """All rows of the answer."""
+        ...
+
+    def stream(self, sql: str, **values: Any) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
+        """The rows of the answer one after the other; those that are not taken are not read."""
         ...
 
     def row(self, sql: str, **values: Any) -> tuple[Any, ...] | None:

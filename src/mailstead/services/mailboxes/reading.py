@@ -6,6 +6,7 @@ checkpoint waits for a slow client.
 
 import logging
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 from mailstead.message.text import header_text
@@ -20,6 +21,7 @@ from mailstead.storage.store import Tx
 T = TypeVar("T")
 
 STEP = 64  # messages that are read before their octets are counted
+_OCTETS = ("header", "structure", "envelope", "bodystructure", "part")  # columns of them
 
 ReadBody = Callable[[StoredBody, int, int], bytes]
 
@@ -35,15 +37,10 @@ class Page:
     __slots__ = ("_columns", "damaged", "read_body", "uids")
 
     def __init__(
-        self,
-        columns: Sequence[str],
-        rows: list[tuple[Any, ...]],
-        read_body: ReadBody,
-        damaged: int = 0,
+        self, columns: dict[str, list[Any]], read_body: ReadBody, damaged: int = 0
     ) -> None:
-        values = map(list, zip(*rows, strict=True)) if rows else ([] for _ in columns)
-        self._columns: dict[str, list[Any]] = dict(zip(columns, values, strict=True))
-        self.uids: list[int] = self._columns["uid"]
+        self._columns = columns
+        self.uids: list[int] = columns["uid"]
         self.read_body = read_body
         self.damaged = damaged
 
@@ -72,15 +69,16 @@ def work_on_page(
         return blobs.read(tx, body, start, end)
 
     try:
-        rows, rest = read_page(tx, mailbox, ranges, columns, limit, octets)
-        return work(Page(columns, rows, read_body)), rest
+        found, rest = read_page(tx, mailbox, ranges, columns, limit, octets)
+        return work(Page(found, read_body)), rest
     except DamagedBody as damage:
         if limit > 1:
             return work_on_page(tx, mailbox, ranges, columns, work, limit // 2, octets)
-        rows, rest = read_page(tx, mailbox, ranges, ("uid",), 1, None)
-        uid = rows[0][0]
+        found, rest = read_page(tx, mailbox, ranges, ("uid",), 1, None)
+        (uid,) = found["uid"]
         log.error("a message cannot be read: mailbox=%d uid=%d: %s", mailbox, uid, damage)
-        return work(Page(columns, [], read_body, damaged=uid)), rest
+        empty: dict[str, list[Any]] = {name: [] for name in columns}
+        return work(Page(empty, read_body, damaged=uid)), rest
 
 
 def read_page(
@@ -90,25 +88,57 @@ def read_page(
     columns: Sequence[str],
     limit: int,
     octets: int | None,
-) -> tuple[list[tuple[Any, ...]], Ranges]:
-    """Rows of the first messages in the ranges of UIDs, and the ranges that are left."""
-    rows: list[tuple[Any, ...]] = []
+) -> tuple[dict[str, list[Any]], Ranges]:
+    """Columns of the first messages in the ranges of UIDs, and the ranges that are left."""
+    found: dict[str, list[Any]] = {name: [] for name in columns}
+    uids = found["uid"]
     left = list(reversed(ranges))
-    while left and len(rows) < limit and (octets is None or octets > 0):
+    while left and len(uids) < limit and (octets is None or octets > 0):
         first, last = left.pop()
-        room, stop = limit - len(rows), last
+        room, stop = limit - len(uids), last
         if octets is not None and "part" in columns:
             stop = _find_stop(tx, mailbox, (first, last), room, octets)
-        elif octets is not None:
-            room = min(room, STEP)
-        found = messages.page(tx, mailbox, first, stop, room, columns)
-        rows += found
-        if octets is not None:
-            octets -= sum([len(value) for row in found for value in row if type(value) is bytes])
-        after = found[-1][0] + 1 if len(found) == room else stop + 1
+        elif octets is not None and min(room, last - first + 1) > STEP:
+            octets, whole = _read_steps(tx, mailbox, (first, last), room, found, octets)
+            if not whole and uids[-1] < last:
+                left.append((uids[-1] + 1, last))
+            continue
+        rows = messages.page(tx, mailbox, first, stop, room, columns)
+        size = _add(found, rows)
+        octets = None if octets is None else octets - size
+        after = uids[-1] + 1 if len(rows) == room else stop + 1
         if after <= last:
             left.append((after, last))
-    return rows, left[::-1]
+    return found, left[::-1]
+
+
+def _read_steps(
+    tx: Tx,
+    mailbox: MailboxId,
+    span: tuple[int, int],
+    room: int,
+    found: dict[str, list[Any]],
+    octets: int,
+) -> tuple[int, bool]:
+    """Find messages as long as octets are left: how many are then, and whether that was all."""
+    with messages.stream(tx, mailbox, *span, room, list(found)) as stream:
+        while octets > 0:
+            rows = list(islice(stream, STEP))
+            octets -= _add(found, rows)
+            room -= len(rows)
+            if len(rows) < STEP:
+                return octets, room > 0
+    return octets, False
+
+
+def _add(found: dict[str, list[Any]], rows: list[tuple[Any, ...]]) -> int:
+    """Put the rows behind the others; how many octets of messages they hold."""
+    size = 0
+    for (name, values), more in zip(found.items(), zip(*rows, strict=True), strict=False):
+        values += more
+        if name in _OCTETS:
+            size += sum(map(len, filter(None, more)))
+    return size
 
 
 def _find_stop(tx: Tx, mailbox: MailboxId, span: tuple[int, int], room: int, octets: int) -> int:

@@ -6,7 +6,9 @@ section 4.1.2).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
 
 from mailstead.model.errors import TemporaryFailure
 from mailstead.model.flags import RETRIEVED, SEEN
@@ -24,12 +26,15 @@ from mailstead.sessions.imap.state import Session, log
 from mailstead.sessions.imap.store import Change, change_flags, tell_flags
 from mailstead.sessions.imap.sync import Senseless, cut, to_spans
 from mailstead.storage.blobs import PART_SIZE
+from mailstead.storage.messages import Ranges
 
-ROWS_LIMIT = 500  # messages of a page of columns
+T = TypeVar("T")
+
+ROWS_LIMIT = 1000  # messages of a page of columns
 BODIES_LIMIT = 128  # messages of a page with text
 DOWNGRADED_LIMIT = 1000  # UIDs that are told to have been put into ASCII
 OCTETS_LIMIT = 1024 * 1024  # of such a page, about
-HEADERS_OCTETS_LIMIT = 4 * 1024 * 1024  # of a page without bodies
+HEADERS_OCTETS_LIMIT = 1024 * 1024  # of a page without bodies
 
 _HEADER_ONLY = (Text.HEADER, Text.HEADER_FIELDS, Text.HEADER_FIELDS_NOT, Text.MIME)
 
@@ -124,18 +129,39 @@ async def _from_store(
         rows = Rows(contents, recent_from, indices, page, downgraded)
         return indices, format_.render(rows), 0
 
-    limit, octets = _page_size(format_)
     found: list[tuple[int, int]] = []
     damaged = False
-    ranges = view.ranges(spans)
-    while ranges:
-        (indices, pieces, uid), ranges = await session.site.mailboxes.page(
-            contents.mailbox, ranges, format_.needs, render, limit, octets
-        )
-        damaged = damaged or uid > 0
-        found += _spans(indices)
-        await _send(session, pieces)
+    async with aclosing(_pages(session, format_, view.ranges(spans), render)) as pages:
+        async for indices, pieces, uid in pages:
+            damaged = damaged or uid > 0
+            found += _spans(indices)
+            await _send(session, pieces)
     return found, damaged
+
+
+async def _pages(
+    session: Session, format_: Format, ranges: Ranges, render: Callable[[Page], T]
+) -> AsyncGenerator[T, None]:
+    """Each page as it is rendered; while the peer takes it the next one is read."""
+    mailbox = session.selected.contents.mailbox
+    limit, octets = _page_size(format_)
+
+    def read(ranges: Ranges) -> Coroutine[Any, Any, tuple[T, Ranges]]:
+        return session.site.mailboxes.page(mailbox, ranges, format_.needs, render, limit, octets)
+
+    if not ranges:
+        return
+    page, ranges = await read(ranges)
+    while ranges:
+        ahead = asyncio.get_running_loop().create_task(read(ranges))
+        try:
+            yield page
+        except GeneratorExit:  # nobody takes it any more
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
+            raise
+        page, ranges = await ahead
+    yield page
 
 
 _OF_PLACEMENT = frozenset(("uid", "internal_date", "size"))
@@ -149,7 +175,7 @@ def _page_size(format_: Format) -> tuple[int, int | None]:
     """
     if _OF_PLACEMENT.issuperset(format_.needs):
         return ROWS_LIMIT, None
-    sections = sum(column.section for column in format_.columns) or 1
+    sections = sum(column.is_section for column in format_.columns) or 1
     if "part" in format_.needs:
         return BODIES_LIMIT, OCTETS_LIMIT // sections
     return ROWS_LIMIT, HEADERS_OCTETS_LIMIT // sections

@@ -77,12 +77,13 @@ class Column(msgspec.Struct, frozen=True):
     template: bytes
     values: Callable[[Rows], Values]
     needs: tuple[str, ...] = ()
-    section: bool = False  # octets of the message: two gaps, the last of which may be spread
+    gaps: int = 1  # two for octets of the message: how long they are, and they
+    apart: bool = False  # what goes into the last gap may be a Spread or Verbatim
 
     @property
-    def width(self) -> int:
-        """How many gaps the template has."""
-        return 2 if self.section else 1
+    def is_section(self) -> bool:
+        """Whether octets of the message are in it."""
+        return self.gaps > 1
 
 
 class Verbatim(msgspec.Struct, frozen=True):
@@ -91,7 +92,7 @@ class Verbatim(msgspec.Struct, frozen=True):
     piece: bytes | Decoded
 
 
-_APART = (Spread, Verbatim)
+_APART = frozenset((Spread, Verbatim))
 
 
 class Format(msgspec.Struct, frozen=True):
@@ -115,10 +116,13 @@ class Format(msgspec.Struct, frozen=True):
         """The FETCH responses of these messages."""
         values = [column.values(rows) for column in self.columns]
         lists = [each for group in values for each in group]
+        apart = [
+            group[-1] for group, column in zip(values, self.columns, strict=True) if column.apart
+        ]
         template = self.head + b" ".join([c.template for c in self.columns]) + b")\r\n"
         numbers = pick(rows.contents.uids, rows.indices) if self.uidonly else rows.seqnums
         numbered = zip(numbers, *lists, strict=True)
-        if any(kind in map(type, each) for kind in _APART for each in lists):
+        if any(not _APART.isdisjoint(map(type, each)) for each in apart):
             return self._render_spread(template, list(numbered))
         return [printable(b"".join([template % row for row in numbered]))]
 
@@ -136,8 +140,8 @@ class Format(msgspec.Struct, frozen=True):
         pieces: list[Piece] = [self.head % row[0]]
         place = 1
         for number, column in enumerate(self.columns):
-            values = row[place : place + column.width]
-            place += column.width
+            values = row[place : place + column.gaps]
+            place += column.gaps
             space = b" " if number else b""
             last = values[-1]
             if isinstance(last, Spread):
@@ -185,11 +189,11 @@ def _modseqs(rows: Rows) -> Values:
 
 
 def _dates(rows: Rows) -> Values:
-    return [[_format_date(micros // 1_000_000) for micros in rows["internal_date"]]]
+    return [_format_dates(rows["internal_date"])]
 
 
 def _saved(rows: Rows) -> Values:
-    return [[_format_date(micros // 1_000_000) for micros in rows["saved"]]]
+    return [_format_dates(rows["saved"])]
 
 
 def _email_ids(rows: Rows) -> Values:
@@ -225,18 +229,24 @@ _COLUMNS: dict[Attribute, Column] = {
 }
 
 
-def _format_date(seconds: int) -> bytes:
-    day, second = divmod(seconds, 86400)
-    hour, second = divmod(second, 3600)
-    return b'"%b %02d:%02d:%02d +0000"' % (_format_day(day), hour, *divmod(second, 60))
+def _format_dates(column: Sequence[int]) -> list[bytes]:
+    """Each as `"17-Jul-1996 02:44:25 +0000"`, put together from pieces that are there already."""
+    return [
+        _day((seconds := micros // 1_000_000) // 86400)
+        + _MINUTES[seconds // 60 % 1440]
+        + _SECONDS[seconds % 60]
+        for micros in column
+    ]
 
 
 @lru_cache(maxsize=4096)
-def _format_day(day: int) -> bytes:
+def _day(day: int) -> bytes:
     moment = date(1970, 1, 1) + timedelta(days=day)
-    return f"{moment.day:2d}-{_MONTHS[moment.month - 1]}-{moment.year:04d}".encode("ascii")
+    return f'"{moment.day:2d}-{_MONTHS[moment.month - 1]}-{moment.year:04d}'.encode("ascii")
 
 
+_MINUTES = [b" %02d:%02d:" % divmod(minute, 60) for minute in range(1440)]
+_SECONDS = [b'%02d +0000"' % second for second in range(60)]
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -245,14 +255,15 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 def _section_column(section: Section) -> Column:
     """`BODY[...] {12}` and the octets, or NIL."""
-    template = section.label.replace(b"%", b"%%") + b" %b%b"
+    label = section.label.replace(b"%", b"%%")
     chosen = field_filter(section)
     if not section.part and section.text in _OF_HEADER and not section.partial:
 
         def of_header(rows: Rows) -> Values:
-            return _literals(rows.in_ascii(list(map(chosen, rows["header"])), surrogate))
+            octets = rows.in_ascii(list(map(chosen, rows["header"])), surrogate)
+            return [list(map(len, octets)), octets]
 
-        return Column(template, of_header, ("header",), True)
+        return Column(label + b" {%d}\r\n%b", of_header, ("header",), gaps=2)
 
     of_message = (not section.part and section.text is not Text.TEXT) or section.text is Text.MIME
 
@@ -265,7 +276,7 @@ def _section_column(section: Section) -> Column:
         needs.append("structure")
     if section.part or section.text not in _OF_HEADER:
         needs.append("part")
-    return Column(template, values, tuple(needs), True)
+    return Column(label + b" %b%b", values, tuple(needs), gaps=2, apart=True)
 
 
 _OF_HEADER = (Text.HEADER, Text.HEADER_FIELDS, Text.HEADER_FIELDS_NOT)
@@ -286,7 +297,7 @@ def _binary_column(item: Binary) -> Column:
         return [[head for head, _ in found], [octets for _, octets in found]]
 
     needs = ("header", "blob", "body_size", "structure", "part")
-    return Column(item.label + b" %b%b", values, needs, True)
+    return Column(item.label + b" %b%b", values, needs, gaps=2, apart=True)
 
 
 def _binary(item: Binary, source: Source) -> tuple[bytes, bytes | Verbatim]:

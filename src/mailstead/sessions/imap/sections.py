@@ -141,8 +141,9 @@ def field_filter(section: Section) -> Filter:
         found = pattern.findall(b"\n" + header)
         if not found:
             return b"\r\n"
-        if not found[-1].endswith(b"\r"):  # a header without its last line end
+        if found[-1][-1:] != b"\r":  # a header without its last line end
             found[-1] += b"\r"
-        return b"\n".join(found) + b"\n\r\n"
+        found.append(b"\r\n")
+        return b"\n".join(found)
 
     return choose
