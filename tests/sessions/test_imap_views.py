@@ -60,6 +60,8 @@ async def step(house: ImapHouse, believers: list[Believer], chance: random.Rando
         f"a {uid}FETCH {number} (UID FLAGS)",
         f"a {uid}FETCH {number} (UID BODY[TEXT])",
         f"a {uid}SEARCH {flag.replace('$', 'KEYWORD $').lstrip(chr(92))}",
+        "a SORT (SUBJECT) UTF-8 ALL",
+        "a THREAD REFERENCES UTF-8 ALL",
         "a EXPUNGE",
         f"a {uid}COPY {number} INBOX",
         f"a {uid}MOVE {number} INBOX",
@@ -71,7 +73,10 @@ async def step(house: ImapHouse, believers: list[Believer], chance: random.Rando
         return
     before = len(one.messages)
     lines = await one.say(commands[choice])
-    if re.match(r"a (STORE|FETCH|SEARCH)", commands[choice]):
+    if re.match(r"a (SORT|THREAD)", commands[choice]):
+        numbers = [int(number) for number in re.findall(r"\d+", lines[0])]
+        assert sorted(numbers) == list(range(1, before + 1)), "it knows of no others"
+    if re.match(r"a (STORE|FETCH|SEARCH|SORT|THREAD)", commands[choice]):
         assert not any(line.endswith(" EXPUNGE") for line in lines), "RFC 3501 section 7.4.1"
         assert len(one.messages) >= before
     if ".SILENT" in commands[choice] and lines[-1].startswith("a OK"):
@@ -86,7 +91,7 @@ async def test_nobody_is_misled(world: SimulatedWorld, seed: int) -> None:
     believers = [Believer(await house.log_in("alice")) for _ in range(3)]
     for one in believers:
         await one.say("s SELECT INBOX")
-    for _ in range(120):
+    for _ in range(400):
         await step(house, believers, chance)
     for one in believers:
         await one.say("n NOOP")

@@ -73,7 +73,12 @@ def by_references(messages: Sequence[Message]) -> list[Node]:
     """REFERENCES, but for joining threads by subject: steps 1 to 4."""
     nodes = _link(messages)
     roots = [node for node in nodes if node.parent is None]
-    return sorted(_without_empty(roots), key=_age_of)
+    return in_order(_without_empty(roots))
+
+
+def in_order(roots: Iterable[Node]) -> list[Node]:
+    """The threads, by when the first of their messages was sent."""
+    return sorted(roots, key=_age_of)
 
 
 def same_subjects(roots: Sequence[Node]) -> list[Message]:
@@ -110,7 +115,7 @@ def join_by_subject(roots: Sequence[Node], replies: "set[int]") -> list[Node]:
             both.adopt(chosen)
             both.adopt(root)
     _sort_children(left.values())
-    return sorted(left.values(), key=_age_of)
+    return in_order(left.values())
 
 
 def _age(message: Message) -> tuple[int, int]:

@@ -14,10 +14,10 @@ from mailstead.services.mailboxes.contents import Contents
 BOX = MailboxId(1)
 
 
-def contents(uids: list[int], mailbox: MailboxId = BOX) -> Contents:
+def contents(uids: list[int], modseq: int = 1, mailbox: MailboxId = BOX) -> Contents:
     count = len(uids)
     zeros = array("q", [0] * count)
-    return Contents(mailbox, ModSeq(1), array("I", uids), [0] * count, [""] * count, zeros)
+    return Contents(mailbox, ModSeq(modseq), array("I", uids), [0] * count, [""] * count, zeros)
 
 
 class Stored:
@@ -39,12 +39,29 @@ async def test_only_what_is_new_is_read() -> None:
     stored.uids = [1, 2, 5]
     assert await shelf.find(contents([1, 2, 5]), ["a"]) == {"a": ["a1", "a2", "a5"]}
     stored.uids = [1, 5, 7]
-    assert await shelf.find(contents([1, 5, 7]), ["a"]) == {"a": ["a1", "a5", "a7"]}
+    assert await shelf.find(contents([1, 5, 7], 2), ["a"]) == {"a": ["a1", "a5", "a7"]}
     assert stored.read == 4
-    assert await shelf.find(contents([1, 5, 7]), ["b", "a"]) == {
+    assert await shelf.find(contents([1, 5, 7], 3), ["b", "a"]) == {
         "b": ["b1", "b5", "b7"],
         "a": ["a1", "a5", "a7"],
     }
+    assert stored.read == 7
+
+
+async def test_who_is_behind_sees_what_he_saw() -> None:
+    """A session that was not told yet still counts messages that are gone, and no new ones."""
+    stored = Stored()
+    shelf = ColumnShelf(stored.load)
+    stored.uids = [1, 2, 5]
+    before, after = contents([1, 2, 5], 1), contents([1, 5, 7], 2)
+    await shelf.find(before, ["a"])
+    stored.uids = [1, 5, 7]
+    for _ in range(2):
+        assert await shelf.find(after, ["a"]) == {"a": ["a1", "a5", "a7"]}
+        assert await shelf.find(before, ["a"]) == {"a": ["a1", None, "a5"]}
+    assert stored.read == 4
+    assert await shelf.find(before, ["b"]) == {"b": ["b1", None, "b5"]}
+    assert await shelf.find(after, ["b"]) == {"b": ["b1", "b5", "b7"]}
     assert stored.read == 7
 
 
@@ -60,7 +77,7 @@ async def test_no_more_is_kept_than_the_limit() -> None:
     stored = Stored()
     stored.uids = [1, 2, 3]
     shelf = ColumnShelf(stored.load, limit=6)
-    other, third = contents([1, 2, 3], MailboxId(2)), contents([1, 2, 3], MailboxId(3))
+    other, third = (contents([1, 2, 3], 1, MailboxId(number)) for number in (2, 3))
     for one in (contents([1, 2, 3]), other, third, other, third):
         await shelf.find(one, ["a"])
     assert stored.read == 9  # the first had to go, the others stay
@@ -77,9 +94,14 @@ def test_any_course_of_a_mailbox(steps: list[tuple[int, set[int]]]) -> None:
 async def _check_course(steps: list[tuple[int, set[int]]]) -> None:
     stored, last = Stored(), 0
     shelf = ColumnShelf(stored.load)
-    for coming, going in steps:
+    before = contents([])
+    for modseq, (coming, going) in enumerate(steps, 1):
         stored.uids += range(last + 1, last + coming + 1)
         last += coming
         stored.uids = [uid for place, uid in enumerate(stored.uids) if place not in going]
-        found = await shelf.find(contents(list(stored.uids)), ["a"])
+        now = contents(list(stored.uids), modseq)
+        found = await shelf.find(now, ["a"])
         assert found == {"a": [f"a{uid}" for uid in stored.uids]}
+        left = [f"a{uid}" if uid in stored.uids else None for uid in before.uids]
+        assert await shelf.find(before, ["a"]) == {"a": left}
+        before = now

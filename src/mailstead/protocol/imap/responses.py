@@ -173,31 +173,35 @@ def sort_response(numbers: Iterable[int], modseq: int = 0) -> bytes:
     return b"* SORT" + search_response(numbers, modseq).removeprefix(b"* SEARCH")
 
 
-def thread_response(roots: Iterable[Node], numbers: Sequence[int]) -> bytes:
-    """`* THREAD (2)(3 6 (4 23)(44 7 96))`; messages are named by their place among the numbers.
+def thread_outline(root: Node) -> tuple[bytes, list[int]]:
+    """`(%d %d (%d %d)(%d))` and the messages that go into the gaps.
 
     Nothing recurses: what is still to be said lies on a list, in reverse (RFC 5256 section 4).
     """
-    said: list[str] = []
-    waiting: list[Node | str] = []
-    for root in reversed(list(roots)):
-        waiting += [")", root, "("]
+    said, numbers = [b"("], list[int]()
+    waiting: list[Node | bytes] = [b")", root]
     while waiting:
         one = waiting.pop()
-        if isinstance(one, str):
+        if isinstance(one, bytes):
             said.append(one)
             continue
         if one.message is not None:
-            space = " " if said[-1] not in "()" else ""
-            said.append(f"{space}{numbers[one.message.number]}")
+            said.append(b"%d" if said[-1] == b"(" else b" %d")
+            numbers.append(one.message.number)
         if len(one.children) == 1 and one.message is not None:
             waiting.append(one.children[0])
             continue
         if one.children and one.message is not None:
-            said.append(" ")
+            said.append(b" ")
         for child in reversed(one.children):
-            waiting += [")", child, "("]
-    return b"* THREAD" + (b" " if said else b"") + "".join(said).encode("ascii") + b"\r\n"
+            waiting += [b")", child, b"("]
+    return b"".join(said), numbers
+
+
+def thread_response(outlines: Iterable[bytes], numbers: Iterable[int]) -> bytes:
+    """`* THREAD (2)(3 6 (4 23)(44 7 96))`, the outlines with these numbers (RFC 5256 section 4)."""
+    said = b"".join(outlines) % tuple(numbers)
+    return b"* THREAD" + b" " * bool(said) + said + b"\r\n"
 
 
 def esearch_response(

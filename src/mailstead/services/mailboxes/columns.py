@@ -22,10 +22,10 @@ Load = Callable[[MailboxId, int, Sequence[str]], Awaitable[dict[str, list[Any]]]
 class Columns:
     """Values of the messages of a mailbox, each list in the order of their UIDs."""
 
-    __slots__ = ("size", "uids", "values")
+    __slots__ = ("modseq", "size", "uids", "values")
 
-    def __init__(self, uids: "array[int]") -> None:
-        self.uids = uids
+    def __init__(self, uids: "array[int]", modseq: int) -> None:
+        self.uids, self.modseq = uids, modseq
         self.values: dict[str, list[Any]] = {}
         self.size = 0  # values, long texts as several
 
@@ -34,12 +34,25 @@ class Columns:
         self.values[name] = values
         self.size += _size(values)
 
-    def longer(self, uids: "array[int]", fresh: dict[str, list[Any]]) -> "Columns":
+    def longer(self, contents: Contents, fresh: dict[str, list[Any]]) -> "Columns":
         """The same with messages behind."""
-        columns = Columns(uids)
+        columns = Columns(contents.uids, contents.modseq)
         columns.size = self.size + sum(map(_size, fresh.values()))
         columns.values = {name: values + fresh[name] for name, values in self.values.items()}
         return columns
+
+    def of(self, uids: "array[int]", names: Sequence[str]) -> dict[str, list[Any]]:
+        """The columns of these messages; those that are not here were expunged meanwhile."""
+        if uids == self.uids:
+            return {name: self.values[name] for name in names}
+        return {name: _pick(self.values[name], self.uids, uids) for name in names}
+
+
+def _pick(values: list[Any], uids: Sequence[int], wanted: Sequence[int]) -> list[Any]:
+    """The values of the UIDs that are wanted, None for those that there are none of."""
+    rows = {uid: row for row, uid in enumerate(uids)}
+    places = [rows.get(uid) for uid in wanted]
+    return [None if place is None else values[place] for place in places]
 
 
 def _size(values: list[Any]) -> int:
@@ -61,26 +74,30 @@ class ColumnShelf:
 
     async def find(self, contents: Contents, names: Sequence[str]) -> dict[str, list[Any]]:
         """The columns of these names, one value for each message of the contents."""
-        known = self._kept.pop(contents.mailbox, None) or Columns(contents.uids)
+        known = self._kept.pop(contents.mailbox, None) or Columns(contents.uids, contents.modseq)
         columns = await self._advance(known, contents)
         missing = [name for name in names if name not in columns.values]
         if missing:
-            for name, values in (await self._aligned(contents, 0, missing)).items():
+            found = await self._aligned(contents.mailbox, columns.uids, 0, missing)
+            for name, values in found.items():
                 columns.put(name, values)
         self._keep(contents.mailbox, columns)
-        return {name: columns.values[name] for name in names}
+        return columns.of(contents.uids, names)
 
     async def _advance(self, known: Columns, contents: Contents) -> Columns:
-        """What is known, of the messages that are there now."""
-        if known.uids == contents.uids:
+        """What is known, of the messages that are there now; who still sees others is behind."""
+        if contents.modseq <= known.modseq:
+            return known
+        if contents.uids == known.uids:
+            known.modseq = contents.modseq
             return known
         last = known.uids[-1] if known.uids else 0
         fresh: dict[str, list[Any]] = {name: [] for name in known.values}
         if known.values and contents.uids and contents.uids[-1] > last:
-            fresh = await self._aligned(contents, last, list(known.values))
+            fresh = await self._aligned(contents.mailbox, contents.uids, last, list(known.values))
         if contents.uids[: len(known.uids)] == known.uids:
-            return known.longer(contents.uids, fresh)
-        columns = Columns(contents.uids)
+            return known.longer(contents, fresh)
+        columns = Columns(contents.uids, contents.modseq)
         here = set(contents.uids)
         left = [index for index, uid in enumerate(known.uids) if uid in here]
         for name, values in known.values.items():
@@ -88,20 +105,15 @@ class ColumnShelf:
         return columns
 
     async def _aligned(
-        self, contents: Contents, after: int, names: Sequence[str]
+        self, mailbox: MailboxId, all_uids: "array[int]", after: int, names: Sequence[str]
     ) -> dict[str, list[Any]]:
         """The columns of the messages behind a UID; what went away meanwhile has no value."""
-        found = await self._load(contents.mailbox, after, ["uid", *names])
+        found = await self._load(mailbox, after, ["uid", *names])
         uids = found.pop("uid")
-        wanted = [uid for uid in contents.uids if uid > after]
+        wanted = [uid for uid in all_uids if uid > after]
         if uids == wanted:
             return found
-        rows = {uid: index for index, uid in enumerate(uids)}
-        places = [rows.get(uid) for uid in wanted]
-        return {
-            name: [None if place is None else values[place] for place in places]
-            for name, values in found.items()
-        }
+        return {name: _pick(values, uids, wanted) for name, values in found.items()}
 
     def _keep(self, mailbox: MailboxId, columns: Columns) -> None:
         self._kept[mailbox] = columns

@@ -23,9 +23,9 @@ from mailstead.services.accounts import Login
 from mailstead.services.delivery.plan import render
 from mailstead.services.mailboxes import retrieving
 from mailstead.services.mailboxes.annotating import Annotations
-from mailstead.services.mailboxes.answers import AnswerShelf
 from mailstead.services.mailboxes.columns import ColumnShelf
 from mailstead.services.mailboxes.contents import Contents, Shelf, advance, from_snapshot
+from mailstead.services.mailboxes.forest import ForestShelf
 from mailstead.services.mailboxes.reading import Page, columns_of, stored_for, work_on_page
 from mailstead.services.mailboxes.retrieving import Retriever
 from mailstead.services.mailboxes.sharing import Sharing
@@ -128,7 +128,7 @@ class Mailboxes:
         self._store, self._world, self._watch = store, world, watch
         self._spool, self._budget = spool, budget or Budget()
         self._shelf, self._columns = Shelf(), ColumnShelf(self._load_columns)
-        self.answers = AnswerShelf()
+        self.forests = ForestShelf()
         self.texts = TextShelf(store, world, TextFiles(spool / TEXTS))
         self.sharing = Sharing(store, watch)
         self.annotations = Annotations(store, watch)

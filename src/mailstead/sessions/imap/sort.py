@@ -4,8 +4,10 @@ What is sorted by is in memory once it was used (services.mailboxes.columns); so
 and threading are done off the loop.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -16,6 +18,8 @@ from mailstead.message.structure import base_subject
 from mailstead.message.text import fold_case, header_text
 from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.commands import SortBy, SortKey, Threading
+from mailstead.services.mailboxes.forest import COLUMNS as THREADED_BY
+from mailstead.services.mailboxes.forest import Tree, reader, tree_of
 from mailstead.services.mailboxes.reading import Page
 from mailstead.sessions.imap.search import expanded, find, find_scored, tell_found
 from mailstead.sessions.imap.state import Session
@@ -25,11 +29,10 @@ AT_ONCE = 2000  # messages that are sorted in the loop
 HEADERS_LIMIT = 500  # messages of a page of headers
 HEADERS_OCTETS_LIMIT = 4 * 1024 * 1024
 
-_DATE = ("sent", "internal_date")
 _COLUMNS: dict[SortKey, tuple[str, ...]] = {
     SortKey.ARRIVAL: ("internal_date",),
     SortKey.CC: ("cc_key",),
-    SortKey.DATE: _DATE,
+    SortKey.DATE: ("sent", "internal_date"),
     SortKey.FROM: ("from_key",),
     SortKey.SIZE: ("size",),
     SortKey.SUBJECT: ("base_subject",),
@@ -130,67 +133,50 @@ async def _of_headers(
 
 async def thread_(session: Session, command: commands.Thread) -> None:
     """RFC 5256 section 3: the trees, each message by its number."""
-    view, answers = session.selected, session.site.mailboxes.answers
-    contents = view.contents
+    view, run = session.selected, session.site.world.offload.run
     program = await expanded(session, command.program)
-    found = await find(session, session.selected, command.tag, program)
-    question = f"{command.threading} {'UID' * command.uid}"
+    found = await find(session, view, command.tag, program)
+    contents = view.contents
     whole = len(found) == len(contents.uids)
-    answer = answers.find(contents, question) if whole else None
-    if answer is None:
-        answer = await _threads(session, view, command, found)
-        if whole:
-            answers.keep(contents, question, answer)
-    session.write(answer)
+    uids = contents.uids if whole else array("I", [contents.uids[index] for index in found])
+    read = reader(contents.uids, await session.site.mailboxes.columns(contents, THREADED_BY))
+    if command.threading is Threading.REFERENCES:
+        trees = await _by_references(session, view, uids, read)
+    else:
+        roots = await run(lambda: thread.by_subject(map(read, uids)))
+        trees = list(map(tree_of, roots))
+    session.write(await run(partial(_tell, trees, contents.uids, command.uid)))
     await session.finish(command.tag, "THREAD completed", "", command.uid, command.uid)
 
 
-async def _threads(
-    session: Session, view: View, command: commands.Thread, found: Sequence[int]
-) -> bytes:
-    """The whole response."""
-    columns = await session.site.mailboxes.columns(
-        view.contents, ("message_id", "ancestors", "base_subject", *_DATE)
-    )
-    run = session.site.world.offload.run
-    messages = await run(partial(_messages, found, columns))
-    if command.threading is Threading.ORDEREDSUBJECT:
-        roots = await run(partial(thread.by_subject, messages))
-    else:
-        roots = await run(partial(thread.by_references, messages))
-        replies = await _replies(session, view, thread.same_subjects(roots))
-        roots = await run(partial(thread.join_by_subject, roots, replies))
-    uids = view.contents.uids
-    numbers = uids if command.uid else range(1, len(uids) + 1)
-    return await run(partial(responses.thread_response, roots, numbers))
+async def _by_references(
+    session: Session, view: View, uids: "array[int]", read: Callable[[int], thread.Message]
+) -> list[Tree]:
+    mailbox, run = view.contents.mailbox, session.site.world.offload.run
+    forests = session.site.mailboxes.forests
+    forest = forests.take(mailbox, uids)
+    if forest.uids != uids:
+        asked = await run(partial(forest.advance, uids, read))
+        replies = await _replies(session, view, asked)
+        await run(partial(forest.settle, replies))
+    forests.put(mailbox, forest)
+    return forest.trees
 
 
-def _messages(found: Sequence[int], columns: dict[str, list[Any]]) -> list[thread.Message]:
-    dates = _dates(columns)
-    ids, ancestors, subjects = (
-        columns[name] for name in ("message_id", "ancestors", "base_subject")
-    )
-    return [
-        thread.Message(
-            index,
-            ids[index] or "",
-            # In-Reply-To was once free text: what is no identifier joins nothing.
-            [one for one in (ancestors[index] or "").split(" ") if "@" in one],
-            subjects[index] or "",
-            dates[index],
-        )
-        for index in found
-    ]
-
-
-async def _replies(session: Session, view: View, messages: Sequence[thread.Message]) -> set[int]:
-    """The messages whose subject is more than its base: they answer or forward."""
-    indices = sorted(one.number for one in messages)
+async def _replies(session: Session, view: View, uids: Sequence[int]) -> dict[int, bool]:
+    """Whether the subject of each message is more than its base: it answers or forwards."""
 
     def read(page: Page) -> list[tuple[int, str]]:
-        places = view.contents.locate(page.uids)
         texts = [" ".join(header_text(octets, "subject")[:1]) for octets in page["header"]]
-        return list(zip(places, texts, strict=True))
+        return list(zip(page.uids, texts, strict=True))
 
-    found = await _of_headers(session, view, indices, read)
-    return {index for index, text in found if " ".join(text.split()) != base_subject(text)}
+    found = await _of_headers(session, view, view.contents.locate(uids), read)
+    said = {uid: " ".join(text.split()) != base_subject(text) for uid, text in found}
+    return dict.fromkeys(uids, False) | said
+
+
+def _tell(trees: Sequence[Tree], uids: Sequence[int], uid: bool) -> bytes:
+    named: Iterable[int] = chain.from_iterable([tree.uids for tree in trees])
+    if not uid:
+        named = map({uid: seqnum for seqnum, uid in enumerate(uids, 1)}.__getitem__, named)
+    return responses.thread_response([tree.outline for tree in trees], named)
