@@ -6,13 +6,14 @@ for loops is bounded, and a link that would take too long to check is not made.
 """
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 import msgspec
 
 WALK_LIMIT = 2000  # generations that are searched for a loop
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """What threading needs to know; `sent` is anything that sorts, `number` names the message.
 
     Identifiers are without angle brackets; `ancestors` begin with the first of the thread.
@@ -33,14 +34,17 @@ class Node:
     def __init__(self, message: Message | None = None) -> None:
         self.message = message
         self.parent: Node | None = None
-        self.children: list[Node] = []
+        self.children: Sequence[Node] = ()  # a list for each of many nodes is dear
 
     def adopt(self, child: "Node") -> None:
         """Make it a child of this one; who had it before is put right at the end of linking."""
         child.parent = self
-        self.children.append(child)
+        if isinstance(self.children, list):
+            self.children.append(child)
+        else:
+            self.children = [*self.children, child]
 
-    def take_children(self, children: "list[Node]") -> None:
+    def take_children(self, children: "Sequence[Node]") -> None:
         """Have these children and no others."""
         self.children = children
         for child in children:
@@ -56,12 +60,15 @@ class Node:
 
 
 def by_subject(messages: Iterable[Message]) -> list[Node]:
-    """ORDEREDSUBJECT: what has one base subject, oldest first; the others are its children."""
+    """ORDEREDSUBJECT: what has one base subject, oldest first; the others are its children.
+
+    The messages come in the order of their numbers.
+    """
     groups: dict[str, list[Message]] = {}
-    for message in sorted(messages, key=_age):
+    for message in sorted(messages, key=attrgetter("sent")):
         groups.setdefault(message.base_subject, []).append(message)
     roots = []
-    for first, *others in sorted(groups.values(), key=lambda group: _age(group[0])):
+    for first, *others in groups.values():
         root = Node(first)
         for message in others:
             root.adopt(Node(message))
@@ -103,7 +110,7 @@ def join_by_subject(roots: Sequence[Node], replies: "set[int]") -> list[Node]:
             continue
         del left[id(root)]
         if chosen.message is None and root.message is None:
-            chosen.take_children(chosen.children + root.children)
+            chosen.take_children([*chosen.children, *root.children])
         elif chosen.message is None or (
             _is_reply(root, replies) and not _is_reply(chosen, replies)
         ):
@@ -154,7 +161,8 @@ def _link(messages: Sequence[Message]) -> list[Node]:
         if above is not None and above is not node.parent and not _is_under(above, node):
             above.adopt(node)
     for node in nodes:
-        node.children = [one for one in dict.fromkeys(node.children) if one.parent is node]
+        if node.children:
+            node.children = [one for one in dict.fromkeys(node.children) if one.parent is node]
     return nodes
 
 
@@ -178,14 +186,15 @@ def _without_empty(roots: list[Node]) -> list[Node]:
     Children first: whoever is looked at has its own children settled.
     """
     for node in _children_first(roots):
-        node.take_children(
-            [
-                each
-                for child in node.children
-                for each in ([child] if child.message is not None else child.children)
-            ]
-        )
-    kept = []
+        if any(child.message is None for child in node.children):
+            node.take_children(
+                [
+                    each
+                    for child in node.children
+                    for each in ([child] if child.message is not None else child.children)
+                ]
+            )
+    kept: list[Node] = []
     for root in roots:
         if root.message is None and len(root.children) < 2:
             kept += root.children
@@ -193,8 +202,7 @@ def _without_empty(roots: list[Node]) -> list[Node]:
                 child.parent = None
         else:
             kept.append(root)
-    for root in kept:
-        root.children.sort(key=_age_of)
+    _sort_children(kept, deep=False)
     return kept
 
 
@@ -227,8 +235,8 @@ def _is_reply(node: Node, replies: "set[int]") -> bool:
     return node.message is not None and node.message.number in replies
 
 
-def _sort_children(roots: Iterable[Node]) -> None:
-    """Step 6."""
-    for node in _children_first(roots):
+def _sort_children(roots: Iterable[Node], deep: bool = True) -> None:
+    """Step 6, or only the first children."""
+    for node in _children_first(roots) if deep else roots:
         if len(node.children) > 1:
-            node.children.sort(key=_age_of)
+            node.children = sorted(node.children, key=_age_of)

@@ -43,7 +43,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     modseqs: "array[int]"
 
 
-class FlagsRow(msgspec.Struct, frozen=True):
+class FlagsRow(msgspec.Struct, frozen=True, gc=False):
     """The flags of one message, after a change."""
 
     uid: Uid

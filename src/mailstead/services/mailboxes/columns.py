@@ -6,6 +6,7 @@ Holds: at most KEPT_LIMIT values are kept; content never changes, so what is kep
 """
 
 from array import array
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -110,7 +111,7 @@ class ColumnShelf:
         """The columns of the messages behind a UID; what went away meanwhile has no value."""
         found = await self._load(mailbox, after, ["uid", *names])
         uids = found.pop("uid")
-        wanted = [uid for uid in all_uids if uid > after]
+        wanted = all_uids[bisect_right(all_uids, after) :].tolist()
         if uids == wanted:
             return found
         return {name: _pick(values, uids, wanted) for name, values in found.items()}

@@ -9,6 +9,7 @@ from array import array
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from itertools import compress
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -80,12 +81,13 @@ def advance(contents: Contents, changes: Changes) -> Contents:
             keywords.insert(index, row.keywords)
             modseqs.insert(index, row.modseq)
     if changes.expunged:
-        gone = set(changes.expunged)
-        left = [index for index, uid in enumerate(uids) if uid not in gone]
-        uids = array("I", [uids[index] for index in left])
-        flags = [flags[index] for index in left]
-        keywords = [keywords[index] for index in left]
-        modseqs = array("q", [modseqs[index] for index in left])
+        left = bytearray(b"\1") * len(uids)
+        for uid in changes.expunged:
+            index = bisect_left(uids, uid)
+            if index < len(uids) and uids[index] == uid:
+                left[index] = 0
+        uids, modseqs = array("I", compress(uids, left)), array("q", compress(modseqs, left))
+        flags, keywords = list(compress(flags, left)), list(compress(keywords, left))
     return Contents(contents.mailbox, changes.modseq, uids, flags, keywords, modseqs)
 
 

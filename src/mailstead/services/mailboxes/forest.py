@@ -21,7 +21,7 @@ from mailstead.model.numbers import MailboxId
 from mailstead.protocol.imap.responses import thread_outline
 
 COLUMNS = ("message_id", "ancestors", "base_subject", "sent", "internal_date")
-KEPT_LIMIT = 200_000  # messages of the forests that are kept; some 500 octets each
+KEPT_LIMIT = 200_000  # messages of the forests that are kept; some 350 octets each
 
 Family = int
 
@@ -105,13 +105,18 @@ class Forest:
             self._is_reply.pop(uid, None)
 
     def _plant(self, message: Message) -> None:
-        """A family of its own, unless another knows one of its identifiers."""
-        self._planted = family = self._planted + 1
-        self._members[family] = [message.number]
+        """In a family that knows one of its identifiers, or one of its own."""
+        names = [name for name in (message.message_id, *message.ancestors) if name]
+        known = (self._find(self._of_identifier.get(name, 0)) for name in names)
+        family = next((one for one in known if one in self._members), 0)
+        if not family:
+            self._planted = family = self._planted + 1
+            self._members[family] = []
         self._open_up(family)
-        for identifier in (message.message_id, *message.ancestors):
-            if identifier:
-                self._claim(self._of_identifier, identifier, family)
+        self._members[family].append(message.number)
+        self._waiting.append(message.number)
+        for name in names:
+            self._claim(self._of_identifier, name, family)
 
     def _grow(self, read: Callable[[int], Message]) -> None:
         """Thread the families that are open, and then those that have a subject of theirs."""
@@ -194,7 +199,7 @@ def reader(uids: "array[int]", columns: dict[str, list[Any]]) -> Callable[[int],
     def read(uid: int) -> Message:
         index = bisect_left(uids, uid)
         # In-Reply-To was once free text: what is no identifier joins nothing.
-        above = [one for one in (ancestors[index] or "").split(" ") if "@" in one]
+        above = tuple([one for one in (ancestors[index] or "").split(" ") if "@" in one])
         # Who does not say when it was sent was sent when it came (RFC 5256 section 2.2).
         date = sent[index] if sent[index] is not None else came[index] or 0
         return Message(uid, ids[index] or "", above, subjects[index] or "", date)

@@ -26,6 +26,7 @@ from mailstead.services.mailboxes.annotating import Annotations
 from mailstead.services.mailboxes.columns import ColumnShelf
 from mailstead.services.mailboxes.contents import Contents, Shelf, advance, from_snapshot
 from mailstead.services.mailboxes.forest import ForestShelf
+from mailstead.services.mailboxes.orders import OrderShelf
 from mailstead.services.mailboxes.reading import Page, columns_of, stored_for, work_on_page
 from mailstead.services.mailboxes.retrieving import Retriever
 from mailstead.services.mailboxes.sharing import Sharing
@@ -128,7 +129,7 @@ class Mailboxes:
         self._store, self._world, self._watch = store, world, watch
         self._spool, self._budget = spool, budget or Budget()
         self._shelf, self._columns = Shelf(), ColumnShelf(self._load_columns)
-        self.forests = ForestShelf()
+        self.forests, self.orders = ForestShelf(), OrderShelf()
         self.texts = TextShelf(store, world, TextFiles(spool / TEXTS))
         self.sharing = Sharing(store, watch)
         self.annotations = Annotations(store, watch)
@@ -274,14 +275,19 @@ class Mailboxes:
             return Update(contents, Changes(modseq, (), ()))
         soon = found.modseq - modseq <= RECENT_CHANGES
         read = self._store.look_up if soon else self._store.read
-        later = await read(lambda tx: changes.since(tx, mailbox, modseq))
-        if later is None:
-            return None
-        known = self._shelf.find(mailbox)
-        if known is None or known.modseq != later.modseq:
-            known = advance(contents, later)
-            self._shelf.keep(known)
-        return Update(known, later)
+
+        def work(tx: Tx) -> Update | None:
+            later = changes.since(tx, mailbox, modseq)
+            if later is None:
+                return None
+            known = self._shelf.find(mailbox)
+            is_newest = known is not None and known.modseq == later.modseq
+            return Update(known if known and is_newest else advance(contents, later), later)
+
+        update = await read(work)
+        if update is not None:
+            self._shelf.keep(update.contents)
+        return update
 
     async def columns(self, contents: Contents, names: Sequence[str]) -> dict[str, list[Any]]:
         """Columns of all messages, to sort or search by; None where one was expunged meanwhile.

@@ -5,6 +5,7 @@ are asked of those only. Text is compared decoded and folded (message.text).
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -44,7 +45,6 @@ from mailstead.sessions.imap.sync import Senseless, View
 from mailstead.sessions.imap.texts import find_by_texts
 from mailstead.storage.store import to_micros
 
-AT_ONCE = 1000  # messages that are looked at in the loop
 MANY = 4  # a search of so little a part of a mailbox reads only that part
 
 
@@ -101,20 +101,25 @@ async def tell_found(
     view, wanted = session.selected, command.wanted
     if wanted is None and session.rev2 and word == b"SEARCH":  # RFC 9051 section 6.4.4
         wanted = Wanted(frozenset({Result.ALL}))
-    if wanted is not None and Result.SAVE in wanted.results:
-        view.saved = sorted(view.contents.uids[i] for i in saved(found, wanted))
-    modseqs: list[int] = []
-    if says(command.program, is_modseq):
-        modseqs = [view.contents.modseqs[i] for i in found]
+    with_modseqs = says(command.program, is_modseq)
+    if with_modseqs:
         session.enable_condstore()
-    uids = view.contents.uids
-    numbers = [uids[i] for i in found] if command.uid else [i + 1 for i in found]
-    if wanted is None:
-        tell = responses.sort_response if word == b"SORT" else responses.search_response
-        session.write(tell(numbers, max(modseqs, default=0)))
-    elif wanted.results != {Result.SAVE} or wanted.partial:  # RFC 5182 section 2.1
+
+    def render() -> bytes:
+        uids = view.contents.uids
+        if wanted is not None and Result.SAVE in wanted.results:
+            view.saved = sorted(uids[i] for i in saved(found, wanted))
+        modseqs = [view.contents.modseqs[i] for i in found] if with_modseqs else []
+        numbers = [uids[i] for i in found] if command.uid else [i + 1 for i in found]
+        if wanted is None:
+            tell = responses.sort_response if word == b"SORT" else responses.search_response
+            return tell(numbers, max(modseqs, default=0))
+        if wanted.results == {Result.SAVE} and not wanted.partial:  # RFC 5182 section 2.1
+            return b""
         items = result_items(wanted, numbers, modseqs, scores)
-        session.write(responses.esearch_response(command.tag, command.uid, items))
+        return responses.esearch_response(command.tag, command.uid, items)
+
+    session.write(await session.off_loop(len(found), render))
     # No message may go away while numbers of old are asked about (RFC 7162 section 3.2.10.2).
     expunges = command.uid and not says(command.program, _is_seqnums)
     await session.finish(command.tag, f"{word.decode()} completed", "", expunges, command.uid)
@@ -209,10 +214,8 @@ async def find_scored(
 
 async def _find(session: Session, view: View, tag: Tag, wanted: Key) -> list[int]:
     memory, rest = _bound(view, wanted)
-    if _quick_flags(memory) is None and len(view.contents.uids) > AT_ONCE:
-        found = await session.site.world.offload.run(lambda: _find_in_memory(view, memory))
-    else:
-        found = _find_in_memory(view, memory)
+    count = len(view.contents.uids)
+    found = await session.off_loop(count, lambda: _find_in_memory(view, memory))
     return await _find_rest(session, view, tag, rest, found)
 
 
@@ -222,10 +225,7 @@ async def find_among(
     """Those of the messages that the program, which has no FUZZY in it, finds."""
     folded = _fold(wanted, view, to_micros(session.site.world.clock.now()))
     memory, rest = _bound(view, folded)
-    if len(among) > AT_ONCE:
-        found = await session.site.world.offload.run(lambda: find_in_memory(view, memory, among))
-    else:
-        found = find_in_memory(view, memory, among)
+    found = await session.off_loop(len(among), lambda: find_in_memory(view, memory, among))
     return await _find_rest(session, view, tag, rest, found)
 
 
@@ -260,8 +260,8 @@ async def _find_in_columns(
         many = len(found) * MANY > len(contents.uids)
         if field and (many or mailboxes.has_column(contents, field)):
             texts = (await mailboxes.columns(contents, [field]))[field]
-            unsure = [i for i in found if texts[i] is None]  # too long to be kept
-            sure = [i for i in found if texts[i] is not None and text in texts[i]]
+            look = partial(_look_at, texts, text, found)
+            sure, unsure = await session.off_loop(len(found), look)
             if unsure:
                 progress = Progress(session, tag, len(unsure))
                 only = And((key,))
@@ -270,6 +270,14 @@ async def _find_in_columns(
         else:
             left.append(key)
     return found, And(tuple(left)) if left else None
+
+
+def _look_at(
+    texts: Sequence[str | None], text: str, among: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """Those of the messages that have the text, and those whose texts are too long to be kept."""
+    has = [i for i in among if (one := texts[i]) is not None and text in one]
+    return has, [i for i in among if texts[i] is None] if None in texts else []
 
 
 def _of_kept_field(key: Key) -> tuple[str, str]:
@@ -329,6 +337,8 @@ def _find_in_memory(view: View, program: Key) -> list[int]:
     if quick is not None:
         must, must_not = quick
         both = must | must_not
+        if not both:
+            return list(range(len(view.contents.uids)))
         return [i for i, flags in enumerate(view.contents.flags) if flags & both == must]
     return find_in_memory(view, program, range(len(view.contents.uids)))
 

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,7 +25,6 @@ from mailstead.sessions.imap.search import expanded, find, find_scored, tell_fou
 from mailstead.sessions.imap.state import Session
 from mailstead.sessions.imap.sync import View, to_spans
 
-AT_ONCE = 2000  # messages that are sorted in the loop
 HEADERS_LIMIT = 500  # messages of a page of headers
 HEADERS_OCTETS_LIMIT = 4 * 1024 * 1024
 
@@ -38,6 +37,9 @@ _COLUMNS: dict[SortKey, tuple[str, ...]] = {
     SortKey.SUBJECT: ("base_subject",),
     SortKey.TO: ("to_key",),
 }
+Columns = Mapping[str, Any]  # what each message has, by its index
+T = TypeVar("T")
+
 _SHOWN = {SortKey.DISPLAYFROM: "From", SortKey.DISPLAYTO: "To"}
 
 
@@ -48,43 +50,58 @@ async def sort(session: Session, command: commands.Sort) -> None:
     command = msgspec.structs.replace(command, program=program)
     found, scores = await find_scored(session, view, command.tag, command.program)
     of = dict(zip(found, scores, strict=False))
-    ranks = [await _ranks(session, view, by, found, of) for by in command.criteria]
-    work = partial(_in_order, found, command.criteria, ranks)
-    big = len(found) > AT_ONCE
-    order = await session.site.world.offload.run(work) if big else work()
+    columns = [await _columns(session, view, by, found, of) for by in command.criteria]
+    contents, (by, *others) = view.contents, command.criteria
+    orders, whole = session.site.mailboxes.orders, len(found) == len(contents.uids)
+    known = () if others or by.key not in _COLUMNS else orders.find(contents, by)
+    work = partial(in_order, found, len(contents.uids), known, command.criteria, columns)
+    order = await session.off_loop(len(found), work)
+    if whole and not others and by.key in _COLUMNS:
+        orders.keep(contents, by, order)
     await tell_found(session, command, order, b"SORT", [of[index] for index in order if of])
 
 
-def _in_order(
-    found: list[int], criteria: Sequence[SortBy], ranks: Sequence[Sequence[Any] | Mapping[int, Any]]
+async def _columns(
+    session: Session, view: View, by: SortBy, found: Sequence[int], scores: Mapping[int, int]
+) -> Columns:
+    """What the messages are sorted by."""
+    if by.key is SortKey.RELEVANCY:  # the best one first (RFC 6203 section 6)
+        return {"score": {index: -score for index, score in scores.items()}}
+    if by.key in _SHOWN:
+        return {"name": await _shown_names(session, view, _SHOWN[by.key], found)}
+    return await session.site.mailboxes.columns(view.contents, _COLUMNS[by.key])
+
+
+def in_order(
+    found: Sequence[int],
+    count: int,
+    known: Sequence[int],
+    criteria: Sequence[SortBy],
+    columns: Sequence[Columns],
 ) -> list[int]:
-    """Least important first, for sorting keeps what is equal in its order."""
-    order = found
-    for by, rank in reversed(list(zip(criteria, ranks, strict=True))):
-        order = sorted(order, key=rank.__getitem__, reverse=by.reverse)
+    """Least important first, for sorting keeps what is equal in its order.
+
+    Of `count` messages the first are `known` to be in order already.
+    """
+    order = [*known, *range(len(known), count)]
+    if len(found) < count:
+        wanted = bytearray(count)
+        for index in found:
+            wanted[index] = 1
+        order = [index for index in order if wanted[index]]
+    for by, column in reversed(list(zip(criteria, columns, strict=True))):
+        order.sort(key=_ranks(by, column).__getitem__, reverse=by.reverse)
     return order
 
 
-async def _ranks(
-    session: Session, view: View, by: SortBy, found: Sequence[int], scores: Mapping[int, int]
-) -> Sequence[Any] | Mapping[int, Any]:
-    """For each message of the mailbox what it is sorted by."""
-    if by.key is SortKey.RELEVANCY:  # the best one first (RFC 6203 section 6)
-        return {index: -score for index, score in scores.items()}
-    if by.key in _SHOWN:
-        return await _shown_names(session, view, _SHOWN[by.key], found)
-    columns = await session.site.mailboxes.columns(view.contents, _COLUMNS[by.key])
-    if by.key is SortKey.DATE:
-        return _dates(columns)
+def _ranks(by: SortBy, columns: Columns) -> Any:
+    """For each message what it is sorted by."""
+    if by.key is SortKey.DATE:  # without one it was sent when it came (RFC 5256 section 2.2)
+        both = zip(columns["sent"], columns["internal_date"], strict=True)
+        return [(came or 0) if sent is None else sent for sent, came in both]
     empty: Any = 0 if by.key in (SortKey.ARRIVAL, SortKey.SIZE) else ""
     (values,) = columns.values()
     return [empty if value is None else value for value in values] if None in values else values
-
-
-def _dates(columns: dict[str, list[Any]]) -> list[int]:
-    """When it was sent, or if it does not say, when it came (RFC 5256 section 2.2)."""
-    both = zip(columns["sent"], columns["internal_date"], strict=True)
-    return [(came or 0) if sent is None else sent for sent, came in both]
 
 
 async def _shown_names(session: Session, view: View, field: str, found: Sequence[int]) -> list[str]:
@@ -115,10 +132,10 @@ async def _of_headers(
     session: Session,
     view: View,
     indices: Sequence[int],
-    read: Callable[[Page], list[tuple[int, str]]],
-) -> list[tuple[int, str]]:
-    found: list[tuple[int, str]] = []
-    ranges = view.ranges(to_spans(indices))
+    read: Callable[[Page], list[tuple[int, T]]],
+) -> list[tuple[int, T]]:
+    found: list[tuple[int, T]] = []
+    ranges = await session.off_loop(len(indices), lambda: view.ranges(to_spans(indices)))
     while ranges:
         some, ranges = await session.site.mailboxes.page(
             view.contents.mailbox, ranges, ("uid", "header"), read, HEADERS_LIMIT,
@@ -143,8 +160,7 @@ async def thread_(session: Session, command: commands.Thread) -> None:
     if command.threading is Threading.REFERENCES:
         trees = await _by_references(session, view, uids, read)
     else:
-        roots = await run(lambda: thread.by_subject(map(read, uids)))
-        trees = list(map(tree_of, roots))
+        trees = await run(lambda: list(map(tree_of, thread.by_subject(map(read, uids)))))
     session.write(await run(partial(_tell, trees, contents.uids, command.uid)))
     await session.finish(command.tag, "THREAD completed", "", command.uid, command.uid)
 
@@ -166,13 +182,13 @@ async def _by_references(
 async def _replies(session: Session, view: View, uids: Sequence[int]) -> dict[int, bool]:
     """Whether the subject of each message is more than its base: it answers or forwards."""
 
-    def read(page: Page) -> list[tuple[int, str]]:
+    def read(page: Page) -> list[tuple[int, bool]]:
         texts = [" ".join(header_text(octets, "subject")[:1]) for octets in page["header"]]
-        return list(zip(page.uids, texts, strict=True))
+        replies = [" ".join(text.split()) != base_subject(text) for text in texts]
+        return list(zip(page.uids, replies, strict=True))
 
-    found = await _of_headers(session, view, view.contents.locate(uids), read)
-    said = {uid: " ".join(text.split()) != base_subject(text) for uid, text in found}
-    return dict.fromkeys(uids, False) | said
+    indices = await session.off_loop(len(uids), partial(view.contents.locate, uids))
+    return dict.fromkeys(uids, False) | dict(await _of_headers(session, view, indices, read))
 
 
 def _tell(trees: Sequence[Tree], uids: Sequence[int], uid: bool) -> bytes:

@@ -10,6 +10,8 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -33,7 +35,10 @@ from mailstead.sessions.pump import Output, Pace, Reader
 from mailstead.storage.blobs import Gathering
 from mailstead.storage.rights import Reached
 
+T = TypeVar("T")
+
 SEND_TIMEOUT = timedelta(minutes=5)  # a peer that takes nothing
+AT_ONCE = 2000  # messages that something is done with in the loop: one or two milliseconds
 READ_ONLY = "The mailbox is read-only"
 NO_RIGHT = "You have no right to do that in this mailbox"
 
@@ -188,6 +193,12 @@ class Session:
             self.write(responses.bye(text, code))
             self.closing = True
 
+    async def off_loop(self, messages: int, work: Callable[[], T]) -> T:
+        """work(); on a thread if it is about so many messages that others would have to wait."""
+        if messages > AT_ONCE:
+            return await self.site.world.offload.run(work)
+        return work()
+
     # ------------------------------------------------------------------ the selected mailbox
 
     async def sync(self, expunges: bool = True, uid: bool = False) -> None:
@@ -209,7 +220,9 @@ class Session:
             if view.contexts and self.contexts is not None:
                 self.write(self.contexts.expunged(view, update.changes.expunged))
                 view.touched.update(row.uid for row in update.changes.rows)
-            self.write(describe(view, update, self.manner(uid)))
+            count = len(update.changes.rows) + len(update.changes.expunged)
+            tell = partial(describe, view, update, self.manner(uid))
+            self.write(await self.off_loop(count, tell))
             if self._tell_new is not None:
                 await self._tell_new(self, view, before)
             await self._settle(view, before)

@@ -10,7 +10,7 @@ from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.commands import StoreMode
 from mailstead.sessions.imap.state import NO_RIGHT, READ_ONLY, Session
 from mailstead.sessions.imap.sync import View, flags_responses, new_keywords
-from mailstead.storage.messages import NO_CONDITION, FlagsRow
+from mailstead.storage.messages import NO_CONDITION
 
 _MODES: dict[StoreMode, Literal["replace", "add", "remove"]] = {
     StoreMode.REPLACE: "replace",
@@ -91,30 +91,29 @@ async def change_flags(
     """
     view = session.selected
     mailbox, known = view.contents.mailbox, view.contents.modseq
-    rows: list[FlagsRow] = []
+    changed: list[int] = []
     failed: list[int] = []
     alone = True
-    try:
-        for ranges in view.slices(spans):
-            done = await session.site.mailboxes.set_flags(
-                mailbox,
-                ranges,
-                change.mode,
-                change.system,
-                change.keywords,
-                change.unchanged_since,
-                view.changeable,
-            )
-            failed += [i for uid in done.failed if (i := view.contents.find(uid)) is not None]
-            # If nobody else wrote in between, the client knows all up to this write.
-            alone = alone and done.before == known
-            known = done.modseq if alone else known
-            rows += [row for row in done.rows if view.contents.find(row.uid) is not None]
-    finally:
-        if rows:
-            view.contents = view.contents.with_flags(rows, known)
-            view.touched.update([row.uid for row in rows] if view.contexts else ())
-    return view.contents.locate([row.uid for row in rows]), alone, failed
+    for ranges in view.slices(spans):
+        done = await session.site.mailboxes.set_flags(
+            mailbox,
+            ranges,
+            change.mode,
+            change.system,
+            change.keywords,
+            change.unchanged_since,
+            view.changeable,
+        )
+        failed += [i for uid in done.failed if (i := view.contents.find(uid)) is not None]
+        # If nobody else wrote in between, the client knows all up to this write.
+        alone = alone and done.before == known
+        known = done.modseq if alone else known
+        rows = [row for row in done.rows if view.contents.find(row.uid) is not None]
+        uids = [row.uid for row in rows]
+        view.contents = view.contents.with_flags(rows, known)
+        view.touched.update(uids if view.contexts else ())
+        changed += view.contents.locate(uids)
+    return changed, alone, failed
 
 
 async def tell_flags(

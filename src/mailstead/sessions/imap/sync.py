@@ -149,15 +149,20 @@ def cut(spans: Iterable[tuple[int, int]], limit: int) -> list[list[tuple[int, in
     return groups
 
 
-def to_spans(indices: Iterable[int]) -> list[tuple[int, int]]:
+def to_spans(indices: Sequence[int]) -> list[tuple[int, int]]:
     """Ascending indices as half-open ranges."""
+    if not indices:
+        return []
+    start = stop = indices[0]
+    if indices[-1] - start == len(indices) - 1:
+        return [(start, indices[-1] + 1)]
     spans: list[tuple[int, int]] = []
     for index in indices:
-        if spans and spans[-1][1] == index:
-            spans[-1] = (spans[-1][0], index + 1)
-        else:
-            spans.append((index, index + 1))
-    return spans
+        if index != stop:
+            spans.append((start, stop))
+            start = index
+        stop = index + 1
+    return [*spans, (start, stop)]
 
 
 def describe(view: View, update: Update, manner: Manner) -> bytes:
