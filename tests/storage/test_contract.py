@@ -376,9 +376,9 @@ async def test_rows_that_are_not_taken_are_left(open_store: Open) -> None:
         await store.apply(plan(*(append(place, b"Hi\r\n") for _ in range(100))))
 
     def look(tx: Tx) -> tuple[list[int], list[int], int]:
-        with messages.stream(tx, place[1], 2, 299, 290, ("uid", "header")) as some:
+        with messages.stream(tx, place[1], (2, 299), 290, ("uid", "header"), 64) as some:
             first = [uid for uid, _ in islice(some, 70)]
-        with messages.stream(tx, place[1], 2, 299, 290, ("uid", "header")) as rows:
+        with messages.stream(tx, place[1], (2, 299), 290, ("uid", "header"), 7) as rows:
             every = [uid for uid, header in rows if header == HEADER]
         return first, every, tx.value("SELECT count(*) FROM placement")
 

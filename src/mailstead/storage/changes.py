@@ -7,6 +7,9 @@ from mailstead.storage import messages
 from mailstead.storage.messages import FlagsRow
 from mailstead.storage.store import Tx
 
+FEW = 10  # modseqs; each may be that of a thousand messages
+AT_ONCE = 2000  # rows
+
 
 class Changes(msgspec.Struct, frozen=True):
     """New and changed messages by UID, and the UIDs that are gone."""
@@ -23,14 +26,15 @@ def since(tx: Tx, mailbox: MailboxId, modseq: ModSeq) -> Changes | None:
         return None
     if highest == modseq:
         return Changes(modseq, (), ())
-    rows = tx.rows(
-        "SELECT uid, flags, keywords, modseq FROM placement"
-        " WHERE mailbox = :mailbox AND modseq > :modseq ORDER BY uid",
-        mailbox=mailbox,
-        modseq=modseq,
-    )
-    return Changes(
-        ModSeq(highest),
-        tuple(FlagsRow(*row) for row in rows),
-        tuple(messages.vanished(tx, mailbox, modseq)),
-    )
+    gone = tuple(messages.vanished(tx, mailbox, modseq))
+    if highest - modseq <= FEW:
+        rows = tx.rows(_CHANGED, mailbox=mailbox, modseq=modseq)
+        return Changes(ModSeq(highest), tuple([FlagsRow(*row) for row in rows]), gone)
+    with tx.stream(_CHANGED, AT_ONCE, mailbox=mailbox, modseq=modseq) as stream:
+        return Changes(ModSeq(highest), tuple([FlagsRow(*row) for row in stream]), gone)
+
+
+_CHANGED = (
+    "SELECT uid, flags, keywords, modseq FROM placement"
+    " WHERE mailbox = :mailbox AND modseq > :modseq ORDER BY uid"
+)

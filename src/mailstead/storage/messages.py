@@ -138,10 +138,17 @@ def page(
 
 
 def stream(
-    tx: Tx, mailbox: MailboxId, first: int, last: int, limit: int, columns: Sequence[str]
+    tx: Tx,
+    mailbox: MailboxId,
+    span: tuple[int, int],
+    limit: int,
+    columns: Sequence[str],
+    at_once: int,
 ) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
-    """The same one after the other, without parts; what is not taken is not read."""
-    return tx.stream(_of_page(columns), mailbox=mailbox, first=first, last=last, limit=limit)
+    """The same without parts, so many at once; what is not taken is not read."""
+    first, last = span
+    sql = _of_page(columns)
+    return tx.stream(sql, at_once, mailbox=mailbox, first=first, last=last, limit=limit)
 
 
 def _of_page(columns: Sequence[str]) -> str:

@@ -31,7 +31,6 @@ CLOCK_DRIFT = timedelta(minutes=1)  # how long the difference to the database's 
 RANGE_LIMIT = 1024  # ids taken at once
 RANGE_TIME = 1.0  # seconds: ids of all workers follow the clock that closely
 PREPARED = 500  # statements
-STREAMED = 64  # rows that are fetched at a time
 
 _LIMITS = {
     "statement_timeout": STATEMENT_TIMEOUT,
@@ -214,12 +213,12 @@ class PostgresTx:
         return self._execute(dialect.for_psycopg(sql), values).fetchall()
 
     @contextlib.contextmanager
-    def stream(self, sql: str, **values: Any) -> Iterator[Iterator[tuple[Any, ...]]]:
-        """The rows of the answer, so many at a time; those that are not taken are not read."""
+    def stream(self, sql: str, at_once: int, **values: Any) -> Iterator[Iterator[tuple[Any, ...]]]:
+        """The rows of the answer, so many at once; those that are not taken are not read."""
         if self._one:
             raise SecondStatement  # a cursor needs a transaction
         with self._open().cursor("stream", binary=True) as cursor:
-            cursor.itersize = STREAMED
+            cursor.itersize = at_once
             cursor.execute(dialect.for_psycopg(sql), values)
             yield iter(cursor)
 

@@ -71,8 +71,10 @@ class SqliteTx:
         """All rows of the answer."""
         return self.connection.execute(sql, values).fetchall()
 
-    def stream(self, sql: str, **values: Any) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
-        """The rows of the answer one after the other; those that are not taken are not read."""
+    def stream(
+        self, sql: str, at_once: int, **values: Any
+    ) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
+        """The rows of the answer, one by one; those that are not taken are not read."""
         return closing(self.connection.execute(sql, values))
 
     def row(self, sql: str, **values: Any) -> tuple[Any, ...] | None:

@@ -42,8 +42,10 @@ class Tx(Protocol):
         """All rows of the answer."""
         ...
 
-    def stream(self, sql: str, **values: Any) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
-        """The rows of the answer one after the other; those that are not taken are not read."""
+    def stream(
+        self, sql: str, at_once: int, **values: Any
+    ) -> AbstractContextManager[Iterator[tuple[Any, ...]]]:
+        """The rows of the answer, so many at once; those that are not taken are not read."""
         ...
 
     def row(self, sql: str, **values: Any) -> tuple[Any, ...] | None:

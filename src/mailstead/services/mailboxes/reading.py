@@ -121,7 +121,7 @@ def _read_steps(
     octets: int,
 ) -> tuple[int, bool]:
     """Find messages as long as octets are left: how many are then, and whether that was all."""
-    with messages.stream(tx, mailbox, *span, room, list(found)) as stream:
+    with messages.stream(tx, mailbox, span, room, list(found), STEP) as stream:
         while octets > 0:
             rows = list(islice(stream, STEP))
             octets -= _add(found, rows)

@@ -25,6 +25,7 @@ from mailstead.sessions.imap.search import expanded, find, find_scored, tell_fou
 from mailstead.sessions.imap.state import Session
 from mailstead.sessions.imap.sync import View, to_spans
 
+RUN = 16_384  # messages that are sorted at a stretch
 HEADERS_LIMIT = 500  # messages of a page of headers
 HEADERS_OCTETS_LIMIT = 4 * 1024 * 1024
 
@@ -90,7 +91,13 @@ def in_order(
             wanted[index] = 1
         order = [index for index in order if wanted[index]]
     for by, column in reversed(list(zip(criteria, columns, strict=True))):
-        order.sort(key=_ranks(by, column).__getitem__, reverse=by.reverse)
+        rank = _ranks(by, column).__getitem__
+        # Nobody else runs while a list is sorted, so a long one is brought into runs first.
+        for start in range(len(known), len(order), RUN) if len(order) > RUN else ():
+            order[start : start + RUN] = sorted(
+                order[start : start + RUN], key=rank, reverse=by.reverse
+            )
+        order.sort(key=rank, reverse=by.reverse)
     return order
 
 

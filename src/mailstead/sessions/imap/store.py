@@ -6,17 +6,19 @@ from typing import Literal
 import msgspec
 
 from mailstead.model.flags import FLAGGED
+from mailstead.model.numbers import ModSeq
 from mailstead.protocol.imap import commands, responses
 from mailstead.protocol.imap.commands import StoreMode
 from mailstead.sessions.imap.state import NO_RIGHT, READ_ONLY, Session
 from mailstead.sessions.imap.sync import View, flags_responses, new_keywords
-from mailstead.storage.messages import NO_CONDITION
+from mailstead.storage.messages import NO_CONDITION, FlagsRow
 
 _MODES: dict[StoreMode, Literal["replace", "add", "remove"]] = {
     StoreMode.REPLACE: "replace",
     StoreMode.ADD: "add",
     StoreMode.REMOVE: "remove",
 }
+TAKEN_IN_LIMIT = 10_000  # changed messages that the view learns of together
 TELL_LIMIT = 1000  # messages whose flags are written before the peer has to take them
 
 
@@ -91,29 +93,42 @@ async def change_flags(
     """
     view = session.selected
     mailbox, known = view.contents.mailbox, view.contents.modseq
+    rows: list[FlagsRow] = []
     changed: list[int] = []
     failed: list[int] = []
     alone = True
-    for ranges in view.slices(spans):
-        done = await session.site.mailboxes.set_flags(
-            mailbox,
-            ranges,
-            change.mode,
-            change.system,
-            change.keywords,
-            change.unchanged_since,
-            view.changeable,
-        )
-        failed += [i for uid in done.failed if (i := view.contents.find(uid)) is not None]
-        # If nobody else wrote in between, the client knows all up to this write.
-        alone = alone and done.before == known
-        known = done.modseq if alone else known
-        rows = [row for row in done.rows if view.contents.find(row.uid) is not None]
-        uids = [row.uid for row in rows]
-        view.contents = view.contents.with_flags(rows, known)
-        view.touched.update(uids if view.contexts else ())
-        changed += view.contents.locate(uids)
+    try:
+        for ranges in view.slices(spans):
+            done = await session.site.mailboxes.set_flags(
+                mailbox,
+                ranges,
+                change.mode,
+                change.system,
+                change.keywords,
+                change.unchanged_since,
+                view.changeable,
+            )
+            failed += [i for uid in done.failed if (i := view.contents.find(uid)) is not None]
+            # If nobody else wrote in between, the client knows all up to this write.
+            alone = alone and done.before == known
+            known = done.modseq if alone else known
+            rows += [row for row in done.rows if view.contents.find(row.uid) is not None]
+            if len(rows) > TAKEN_IN_LIMIT:
+                changed += _take_in(view, rows, known)
+                rows = []
+    finally:
+        changed += _take_in(view, rows, known)
     return changed, alone, failed
+
+
+def _take_in(view: View, rows: Sequence[FlagsRow], modseq: ModSeq) -> Sequence[int]:
+    """Have the view know these rows; the indices of their messages."""
+    if not rows:
+        return ()
+    view.contents = view.contents.with_flags(rows, modseq)
+    uids = [row.uid for row in rows]
+    view.touched.update(uids if view.contexts else ())
+    return view.contents.locate(uids)
 
 
 async def tell_flags(
