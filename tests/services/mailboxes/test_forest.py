@@ -110,7 +110,7 @@ def test_the_forest_of_a_mailbox_serves_who_asks_for_most_of_it() -> None:
 
 
 def test_no_more_is_kept_than_the_limit() -> None:
-    shelf, two = ForestShelf(limit=5), array("I", (1, 2))
+    shelf, two = ForestShelf(limit=5), array("I", (1, 2))  # nobody of these has a name
     shelf.put(BOX, planted(1, 2))
     shelf.put(OTHER, planted(1, 2))
     shelf.put(BOX, shelf.take(BOX, two))
@@ -118,6 +118,23 @@ def test_no_more_is_kept_than_the_limit() -> None:
     assert [len(shelf.take(box, two).trees) for box in (BOX, OTHER, THIRD)] == [2, 0, 2]
     shelf.put(BOX, planted(*range(1, 7)))
     assert shelf.take(BOX, array("I", range(1, 7))).trees == []
+
+
+def test_names_count_and_so_do_subjects() -> None:
+    shelf, forest = ForestShelf(limit=4), Forest()
+    change(forest, {1: Mail("a@x", ("b@x",), "tea", 1, False)})
+    shelf.put(BOX, forest)
+    assert shelf.take(BOX, array("I", (1,))) is forest
+    change(forest, {2: Mail("c@x", ("b@x",), "rum", 1, False)})
+    shelf.put(BOX, forest)
+    assert shelf.take(BOX, array("I", (2,))) is not forest
+
+
+def test_of_many_ancestors_the_first_and_the_last_are_told() -> None:
+    ids = tuple(f"{number}@x" for number in range(100))
+    read = read_of({1: Mail("", ids, "", 1, False), 2: Mail("", ids[:30], "", 1, False)})
+    assert list(read(1).ancestors) == [ids[0], *ids[-29:]]
+    assert list(read(2).ancestors) == list(ids[:30])
 
 
 def test_what_remembers_more_than_is_there_is_given_up() -> None:

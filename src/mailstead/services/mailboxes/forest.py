@@ -3,7 +3,8 @@
 A family is what threading may join: messages that name the same identifiers, and threads of one
 base subject. Only families that something came to or went from are threaded anew. Holds: no two
 families name one identifier or have threads of one base subject, so that an answer is what
-threading all the messages at once would give; a shelf keeps at most KEPT_LIMIT messages.
+threading all the messages at once would give; a shelf keeps at most KEPT_LIMIT values, of some 150
+octets each.
 """
 
 from array import array
@@ -21,7 +22,9 @@ from mailstead.model.numbers import MailboxId
 from mailstead.protocol.imap.responses import thread_outline
 
 COLUMNS = ("message_id", "ancestors", "base_subject", "sent", "internal_date")
-KEPT_LIMIT = 200_000  # messages of the forests that are kept; some 350 octets each
+KEPT_LIMIT = 600_000  # messages, identifiers and subjects of the forests that are kept
+ANCESTORS_LIMIT = 30  # of a message; in big mailboxes fewer, so that there are
+NAMES_LIMIT = 1_500_000  # at most of all together
 
 Family = int
 
@@ -55,6 +58,11 @@ class Forest:
         self._open: set[Family] = set()
         self._waiting: list[int] = []  # messages of these that are still to be threaded
         self._roots: list[Node] = []  # what the others have become so far
+
+    @property
+    def size(self) -> int:
+        """Messages and names that are remembered."""
+        return len(self.uids) + len(self._of_identifier) + len(self._of_subject)
 
     @property
     def is_stale(self) -> bool:
@@ -181,9 +189,9 @@ class ForestShelf:
             return
         self._kept[mailbox] = forest
         self._kept.move_to_end(mailbox)
-        size = sum(len(one.uids) for one in self._kept.values())
+        size = sum(one.size for one in self._kept.values())
         while size > self._limit:
-            size -= len(self._kept.popitem(last=False)[1].uids)
+            size -= self._kept.popitem(last=False)[1].size
 
 
 def tree_of(root: Node, family: Family = 0) -> Tree:
@@ -193,15 +201,21 @@ def tree_of(root: Node, family: Family = 0) -> Tree:
 
 
 def reader(uids: "array[int]", columns: dict[str, list[Any]]) -> Callable[[int], Message]:
-    """What tells of the message with a UID what threading needs to know."""
+    """What tells of the message with a UID what threading needs to know.
+
+    Of too many ancestors the first is told, which began the thread, and the last.
+    """
+    limit = max(2, min(ANCESTORS_LIMIT, NAMES_LIMIT // max(len(uids), 1)))
     ids, ancestors, subjects, sent, came = map(columns.__getitem__, COLUMNS)
 
     def read(uid: int) -> Message:
         index = bisect_left(uids, uid)
         # In-Reply-To was once free text: what is no identifier joins nothing.
-        above = tuple([one for one in (ancestors[index] or "").split(" ") if "@" in one])
+        above = [one for one in (ancestors[index] or "").split(" ") if "@" in one]
+        if len(above) > limit:
+            above[1 : 1 - limit] = []
         # Who does not say when it was sent was sent when it came (RFC 5256 section 2.2).
         date = sent[index] if sent[index] is not None else came[index] or 0
-        return Message(uid, ids[index] or "", above, subjects[index] or "", date)
+        return Message(uid, ids[index] or "", tuple(above), subjects[index] or "", date)
 
     return read

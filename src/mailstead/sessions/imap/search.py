@@ -215,7 +215,8 @@ async def find_scored(
 async def _find(session: Session, view: View, tag: Tag, wanted: Key) -> list[int]:
     memory, rest = _bound(view, wanted)
     count = len(view.contents.uids)
-    found = await session.off_loop(count, lambda: _find_in_memory(view, memory))
+    cost = count if _quick_flags(memory) is None else count // 8
+    found = await session.off_loop(cost, lambda: _find_in_memory(view, memory))
     return await _find_rest(session, view, tag, rest, found)
 
 
