@@ -4,7 +4,8 @@
 
 Every client appends, stores flags, copies, moves, expunges, idles and comes back by QRESYNC, in
 any order and as fast as it is answered. It believes only what it is told; now and then it asks for
-all UIDs, which must be what it believes. At the end all must believe the same, flags too.
+all UIDs, which must be what it believes, or for all in order or as threads. At the end all must
+believe the same, flags too.
 Then one client comes back after --changes changes: it is sent what changed, and nothing else.
 Loopback only, on a localserve of its own. Prints one line of JSON; exit 0 if all was well.
 """
@@ -27,8 +28,20 @@ from pathlib import Path
 LOGIN, PASSWORD, IMAP_PORT = "alice@example.test", "secret", 2143
 FLAGS = (rb"\Seen", rb"\Flagged", rb"\Answered", rb"\Deleted", b"$Work")
 MESSAGE = b"From: a@example.com\r\nSubject: stress\r\n\r\nHi!\r\n"
+MESSAGES = (
+    MESSAGE,
+    b"Message-ID: <1@x>\r\n" + MESSAGE,
+    b"In-Reply-To: <1@x>\r\n" + MESSAGE.replace(b": s", b": Re: other s"),
+    b"References: <1@x> <2@x>\r\n" + MESSAGE.replace(b": s", b": Other s"),
+)
 START_LIMIT = 30.0  # seconds
 ANSWER_LIMIT = 60.0
+OF_ALL = (
+    b"SORT (SUBJECT) UTF-8 ALL",
+    b"SORT (REVERSE DATE) UTF-8 ALL",
+    b"THREAD REFERENCES UTF-8 ALL",
+    b"THREAD ORDEREDSUBJECT UTF-8 ALL",
+)
 MOST = 300  # messages; beyond them less is added
 LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
 FETCH = re.compile(rb"\* (\d+) FETCH \((.*)\)\r\n\Z", re.DOTALL)
@@ -101,6 +114,8 @@ class Client:
             self._exists(int(words[1]), select)
         elif words[2:3] == [b"EXPUNGE"]:
             raise Wrong(f"EXPUNGE after ENABLE QRESYNC: {line!r}")
+        elif words[1:2] in ([b"SORT"], [b"THREAD"]):
+            self._sorted([int(number) for number in re.findall(rb"\d+", line)])
         elif words[1:2] == [b"VANISHED"]:
             self._vanished(words[-1], early=words[2] == b"(EARLIER)")
         elif found := FETCH.match(line):
@@ -116,6 +131,10 @@ class Client:
         # What vanished meanwhile is told after the count (RFC 7162 section 3.2.5.1).
         self.uids += [0] * (count - len(self.uids))
         self.exists = count
+
+    def _sorted(self, numbers: list[int]) -> None:
+        if sorted(numbers) != list(range(1, len(self.uids) + 1)):
+            raise Wrong(f"{len(numbers)} numbers of {len(self.uids)} messages: {numbers!r}")
 
     def _vanished(self, text: bytes, early: bool) -> None:
         gone = {
@@ -178,10 +197,10 @@ class Client:
         some = self.chance.sample(self.uids, min(len(self.uids), self.chance.randint(1, 8)))
         uids = b",".join(b"%d" % uid for uid in some if uid)
         full = len(self.uids) > MOST
-        often = [1 if full else 6, 8, 2, 2, 3 if full else 1, 1, 1, 2]
+        often = [1 if full else 6, 8, 2, 2, 3 if full else 1, 1, 1, 2, 2]
         match self.chance.choices(range(len(often)), often)[0]:
             case 0:
-                await self.command(b"APPEND INBOX", MESSAGE)
+                await self.command(b"APPEND INBOX", self.chance.choice(MESSAGES))
             case 1 if uids:
                 sign = self.chance.choice([b"+", b"-", b""])
                 flags = b" ".join(self.chance.sample(FLAGS, self.chance.randint(1, 3)))
@@ -198,6 +217,8 @@ class Client:
             case 6:
                 await self.close()
                 await self.connect(qresync=True)
+            case 7:
+                await self.command(self.chance.choice(OF_ALL))
             case _:
                 await self.check()
         await self.look()
