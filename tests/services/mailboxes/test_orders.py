@@ -26,8 +26,10 @@ def test_what_comes_does_not_matter_what_goes_does():
 
 def test_no_more_is_kept_than_the_limit():
     shelf = OrderShelf(limit=4)
-    for name in ("a", "b", "b", "c"):
+    for name in ("a", "b", "b"):
         shelf.keep(contents(1, 2), name, [1, 0])
-    assert [list(shelf.find(contents(1, 2), name)) for name in "abc"] == [[], [1, 0], [1, 0]]
+    assert list(shelf.find(contents(1, 2), "a")) == [1, 0]
+    shelf.keep(contents(1, 2), "c", [1, 0])  # b was used longest ago
+    assert [list(shelf.find(contents(1, 2), name)) for name in "abc"] == [[1, 0], [], [1, 0]]
     shelf.keep(contents(1, 2, 3, 4, 5), "d", [4, 3, 2, 1, 0])
     assert list(shelf.find(contents(1, 2, 3, 4, 5), "d")) == []

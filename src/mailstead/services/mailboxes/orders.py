@@ -25,10 +25,12 @@ class OrderShelf:
 
     def find(self, contents: Contents, by: Hashable) -> Sequence[int]:
         """The indices of the first messages, in their order; of none, if none is known."""
-        uids, order = self._kept.get((contents.mailbox, by), (None, None))
-        if uids is None or order is None or contents.uids[: len(uids)] != uids:
+        key = (contents.mailbox, by)
+        known = self._kept.get(key)
+        if known is None or contents.uids[: len(known[0])] != known[0]:
             return ()
-        return order
+        self._kept.move_to_end(key)
+        return known[1]
 
     def keep(self, contents: Contents, by: Hashable, order: Sequence[int]) -> None:
         """Remember the order of all messages."""
